@@ -1,0 +1,176 @@
+"""Who is asking: the attribution of the current request, carried by a context variable.
+
+An adapter binds the authenticated identity for the length of a request; every call made inside reads it. Nothing here
+ever invents an identity: an unbound context is a state that callers can see, never a tenant called "default".
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import Any, ParamSpec, TypeVar
+
+from turnpike.errors import UnattributedError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+__all__ = [
+    "Binding",
+    "LLMRequestContext",
+    "bind",
+    "current_binding",
+    "current_context",
+    "detached",
+    "propagate",
+]
+
+
+@dataclass(frozen=True)
+class LLMRequestContext:
+    """The attribution of a call. All fields are optional strings."""
+
+    tenant_id: str | None = None
+    caller_id: str | None = None
+    use_case: str | None = None
+    session_id: str | None = None
+    task_id: str | None = None
+    feature_id: str | None = None
+    experiment_id: str | None = None
+    budget_namespace: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.__dict__.items():
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"LLMRequestContext.{name} must be a str or None; got {type(value).__name__}")
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any] | None) -> LLMRequestContext:
+        """Read the known keys of ``metadata``; everything else in it is left alone."""
+        if not metadata:
+            return cls()
+        return cls(**{name: str(metadata[name]) for name in _NAMES if metadata.get(name) is not None})
+
+    def to_audit_tags(self) -> dict[str, str]:
+        """Return session, task, feature, experiment and budget namespace where set: never tenant, caller or use case."""
+        return {name: value for name in _AUDIT if (value := getattr(self, name)) is not None}
+
+    def over(self, base: LLMRequestContext) -> LLMRequestContext:
+        """Return this context with its gaps filled from ``base``."""
+        if self == base:
+            return self
+        return LLMRequestContext(**{name: _first(getattr(self, name), getattr(base, name)) for name in _NAMES})
+
+
+def _first(value: str | None, fallback: str | None) -> str | None:
+    return fallback if value is None else value
+
+
+_NAMES = tuple(item.name for item in fields(LLMRequestContext))
+_AUDIT = ("session_id", "task_id", "feature_id", "experiment_id", "budget_namespace")
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What is bound while a request is served: its identity, its route, and the streams it has opened."""
+
+    context: LLMRequestContext
+    route: str | None = None
+    """The route template (``/chat/{id}``), never the concrete path."""
+    streams: Any = None
+    """The request's scope, which finishes streams that are still open when the request ends; see ``boundary.scope``."""
+
+
+_binding: contextvars.ContextVar[Binding | None] = contextvars.ContextVar("turnpike_binding", default=None)
+
+
+def current_binding() -> Binding | None:
+    """Return the binding in force, or ``None`` outside a request."""
+    return _binding.get()
+
+
+_RAISE: Any = object()
+
+
+def current_context(default: LLMRequestContext | None = _RAISE) -> LLMRequestContext:
+    """Return the attribution in force here.
+
+    Args:
+        default: returned when nothing is bound.
+
+    Raises:
+        UnattributedError: if nothing is bound and no default was given.
+    """
+    binding = _binding.get()
+    if binding is not None:
+        return binding.context
+    if default is _RAISE:
+        raise UnattributedError
+    return default  # type: ignore[return-value]
+
+
+@contextmanager
+def bind(
+    context: LLMRequestContext | None = None, /, *, route: str | None = None, streams: Any = None, **names: str | None
+) -> Iterator[LLMRequestContext]:
+    """Bind an attribution for the length of a ``with`` block.
+
+    Fields that are not given are inherited from the binding around it, so ``with bind(feature_id="search"):`` adds to the
+    identity of the request. Do not hold the block open across a ``yield`` that hands control to a consumer: the variable
+    would then belong to another context.
+
+    Args:
+        context: the attribution; or pass its fields as keywords.
+        route: route template that calls inside use as their route name.
+        streams: the request scope, passed by the HTTP boundary.
+        names: fields of ``LLMRequestContext``.
+
+    Raises:
+        TypeError: if both ``context`` and fields are given, or a field is unknown.
+    """
+    if context is not None and names:
+        raise TypeError("bind() takes an LLMRequestContext or its fields as keywords, not both")
+    given = context if context is not None else LLMRequestContext(**names)
+    outer = _binding.get()
+    if outer is not None:
+        given = given.over(outer.context)
+        route = route if route is not None else outer.route
+        streams = streams if streams is not None else outer.streams
+    token = _binding.set(Binding(given, route, streams))
+    try:
+        yield given
+    finally:
+        _binding.reset(token)
+
+
+@contextmanager
+def detached() -> Iterator[None]:
+    """Keep the identity but leave the request's scope: streams opened inside outlive the request.
+
+    For work that is handed to a task or thread which goes on after the response has been sent.
+    """
+    outer = _binding.get()
+    token = _binding.set(None if outer is None else Binding(outer.context, outer.route, None))
+    try:
+        yield
+    finally:
+        _binding.reset(token)
+
+
+def propagate(function: Callable[P, R]) -> Callable[P, R]:
+    """Return ``function`` bound to the current context, for threads, executors and queues that would lose it.
+
+    ``Thread(target=propagate(work))`` and ``pool.submit(propagate(work), ...)`` run ``work`` with the identity and the
+    span of the place where ``propagate`` was called. The result can be called any number of times, at once too.
+    """
+    captured = contextvars.copy_context()
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A context can be entered only once at a time; a copy for each call lets calls overlap.
+        return captured.copy().run(function, *args, **kwargs)
+
+    return run

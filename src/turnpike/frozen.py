@@ -1,0 +1,62 @@
+"""Immutable, hashable mappings for values that must not change once they are on record.
+
+An envelope is handed to user code, caches and threads at once; a plain ``dict`` in it could be edited behind the
+ledger's back and cannot be hashed. ``FrozenDict`` is a real ``dict`` to every JSON encoder, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+__all__ = ["FrozenDict", "freeze"]
+
+
+class FrozenDict(dict[K, V]):
+    """A ``dict`` that refuses every change and can be hashed when its values can."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
+        raise TypeError("this mapping belongs to a record and cannot be changed; copy it with dict(...) first")
+
+    __setitem__ = __delitem__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __ior__ = _refuse  # type: ignore[assignment]
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __repr__(self) -> str:
+        return f"FrozenDict({super().__repr__()})"
+
+    def __reduce__(self) -> tuple[type[FrozenDict[K, V]], tuple[dict[K, V]]]:
+        return type(self), (dict(self),)
+
+    def __copy__(self) -> FrozenDict[K, V]:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> FrozenDict[K, V]:
+        return self
+
+
+EMPTY: FrozenDict[Any, Any] = FrozenDict()
+
+
+def freeze(value: Any) -> Any:
+    """Return ``value`` with every mapping in it a ``FrozenDict`` and every list or set a tuple.
+
+    Scalars come back as they are. Sets are sorted by ``repr`` so that two equal sets freeze to equal tuples.
+    """
+    if isinstance(value, FrozenDict):
+        return value
+    if isinstance(value, Mapping):
+        return FrozenDict({key: freeze(item) for key, item in value.items()}) if value else EMPTY
+    if isinstance(value, (list, tuple)):
+        return tuple([freeze(item) for item in value])
+    if isinstance(value, (set, frozenset)):
+        return tuple(sorted((freeze(item) for item in value), key=repr))
+    return value
