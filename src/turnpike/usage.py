@@ -7,6 +7,7 @@ knows a price.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -66,6 +67,16 @@ class UsageVector(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         if self.tokens_out is not None and max(self.reasoning, self.audio_out) > self.tokens_out:
             found.append("part_exceeds_output")
         return tuple(found)
+
+    @classmethod
+    def total(cls, vectors: Iterable[UsageVector]) -> UsageVector:
+        """Add vectors up. A whole is ``None`` only if no vector knows it."""
+        rows = list(vectors)
+        sums: dict[str, int | None] = {}
+        for name in cls.__struct_fields__:
+            known = [value for row in rows if (value := getattr(row, name)) is not None]
+            sums[name] = sum(known) if known else None
+        return cls(**sums)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts that are not zero, by name."""
