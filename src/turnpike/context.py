@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, ParamSpec, TypeVar
+
+from opentelemetry import context as otel_context
 
 from turnpike.errors import UnattributedError
 
@@ -164,13 +167,32 @@ def propagate(function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` bound to the current context, for threads, executors and queues that would lose it.
 
     ``Thread(target=propagate(work))`` and ``pool.submit(propagate(work), ...)`` run ``work`` with the identity and the
-    span of the place where ``propagate`` was called. The result can be called any number of times, at once too.
+    span of the place where ``propagate`` was called. So does a coroutine function, in whatever task it is awaited. The
+    result can be called any number of times, at once too.
     """
+    if inspect.iscoroutinefunction(function):
+        return _propagate_coroutine(function)  # type: ignore[return-value]
     captured = contextvars.copy_context()
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         # A context can be entered only once at a time; a copy for each call lets calls overlap.
         return captured.copy().run(function, *args, **kwargs)
+
+    return run
+
+
+def _propagate_coroutine(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    # A coroutine runs in the context of its task, so the two variables are set there for as long as it runs.
+    binding, tracing = _binding.get(), otel_context.get_current()
+
+    @functools.wraps(function)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound, attached = _binding.set(binding), otel_context.attach(tracing)
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            otel_context.detach(attached)
+            _binding.reset(bound)
 
     return run

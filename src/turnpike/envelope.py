@@ -153,11 +153,16 @@ class AttemptRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are set, enums as their values."""
-        return {
-            name: value.value if isinstance(value, StrEnum) else value
-            for name, value in self.__dict__.items()
-            if value is not None
-        }
+        fields_set = {name: value for name, value in self.__dict__.items() if value is not None}
+        fields_set["status"] = str(self.status)
+        return fields_set
+
+    @classmethod
+    def from_trusted(cls, values: dict[str, Any]) -> AttemptRecord:
+        """Build an attempt from values that the gateway has made itself; see ``LLMRequestEnvelope.from_trusted``."""
+        attempt = object.__new__(cls)
+        attempt.__dict__.update(values)
+        return attempt
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AttemptRecord:
@@ -307,6 +312,10 @@ class LLMRequestEnvelope:
             out.setdefault(name, default)
         return out
 
+    def set_fields(self) -> dict[str, Any]:
+        """Return the fields that are set, as they are: what a JSON encoder can write without another copy."""
+        return {name: value for name, value in self.__dict__.items() if value is not None and value != ()}
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> LLMRequestEnvelope:
         """Read an envelope from a mapping such as a decoded ledger line.
@@ -371,7 +380,7 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _thaw(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _thaw(item) for key, item in value.items()}
     if isinstance(value, tuple):
         return [_thaw(item) for item in value]

@@ -24,8 +24,8 @@ class FrozenDict(dict[K, V]):
         raise TypeError("this mapping belongs to a record and cannot be changed; copy it with dict(...) first")
 
     __setitem__ = __delitem__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
-    __ior__ = _refuse  # type: ignore[assignment]
+    clear = pop = popitem = setdefault = update = _refuse
+    __ior__ = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -44,6 +44,7 @@ class FrozenDict(dict[K, V]):
 
 
 EMPTY: FrozenDict[Any, Any] = FrozenDict()
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 def freeze(value: Any) -> Any:
@@ -51,9 +52,11 @@ def freeze(value: Any) -> Any:
 
     Scalars come back as they are. Sets are sorted by ``repr`` so that two equal sets freeze to equal tuples.
     """
-    if isinstance(value, FrozenDict):
+    kind = type(value)
+    # Most values are scalars in plain dicts; asking the abstract base class about each would cost ten times as much.
+    if kind in _SCALARS or kind is FrozenDict:
         return value
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         return FrozenDict({key: freeze(item) for key, item in value.items()}) if value else EMPTY
     if isinstance(value, (list, tuple)):
         return tuple([freeze(item) for item in value])

@@ -168,7 +168,9 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return _checked(_convert(_read_toml(path), where), where)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, *, defaults: Mapping[str, Any] | None = None
+    ) -> Settings:
         """Read ``TURNPIKE_CONFIG`` (a TOML file) and, over it, ``TURNPIKE_<FIELD>`` for each field.
 
         Fields that are not text or numbers are written as JSON: ``TURNPIKE_TIERS='{"cheap": "gpt-4o-mini"}'``.
@@ -176,15 +178,21 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         one-key case: its holder is caller ``app`` of tenant ``app``. ``RATE_LIMIT_RPM`` is read where
         ``TURNPIKE_RATE_LIMIT`` is not set.
 
+        Args:
+            environ: the variables; by default those of the process.
+            defaults: settings written in code, which the file and the variables replace field by field.
+
         Raises:
             SettingsError: naming the variable or the key that is wrong.
         """
         env = os.environ if environ is None else environ
-        data: dict[str, Any] = {}
+        data = _lower_keys(defaults or {})
         where = "the environment"
         if path := env.get("TURNPIKE_CONFIG"):
-            data = dict(_read_toml(path))
+            data.update(_lower_keys(_read_toml(path)))
             where = f"the environment or the file {path}"
+        if defaults:
+            where += " or the defaults"
         data.update(_from_variables(env))
         return _checked(_convert(data, where), where)
 
@@ -294,12 +302,15 @@ def _decode_secret(kind: type, value: Any) -> Any:
     raise ValueError("Expected `str`")
 
 
+def _lower_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(key).lower(): value for key, value in data.items()}
+
+
 def _convert(data: Mapping[str, Any], where: str) -> Settings:
     if not isinstance(data, Mapping):
         raise SettingsError(f"{where} must be a mapping; got {type(data).__name__}.")
-    lowered = {str(key).lower(): value for key, value in data.items()}
     try:
-        return msgspec.convert(lowered, Settings, dec_hook=_decode_secret, strict=True)
+        return msgspec.convert(_lower_keys(data), Settings, dec_hook=_decode_secret, strict=True)
     except msgspec.ValidationError as error:
         raise SettingsError(_explain(str(error), where)) from None
 

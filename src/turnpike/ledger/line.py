@@ -33,8 +33,13 @@ def ledger_line(
         timestamp: when it was settled, ISO 8601 in UTC.
         metadata: the caller's own keys, laid flat beside the envelope. Keys that the record owns are left out.
     """
-    line = envelope.to_dict()
-    line["status"] = _PUBLISHED_STATUS.get(line["status"], line["status"])
+    line = envelope.set_fields()
+    status = line["status"]
+    line["status"] = _PUBLISHED_STATUS.get(status, status)
+    if "attempts" in line:
+        line["attempts"] = [attempt.to_dict() for attempt in envelope.attempts]
+    if not envelope.audit_tags:
+        line.pop("audit_tags", None)
     line["timestamp"] = timestamp
     line["provider"] = envelope.provider_selected
     line["model"] = line["selected_model"] = envelope.model_selected

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -112,7 +112,7 @@ class PriceBook:
             if api == "anthropic-messages" and vector is not None and usage.get("iterations"):  # type: ignore[attr-defined]
                 return self._iterations(usage["iterations"], vector, notes, key)  # type: ignore[index]
             return _charged(resolved, vector, notes, _previews(tool_counts) if tool_counts else 0)
-        except Exception as error:  # noqa: BLE001 - an answer that was paid for survives any fault in here
+        except Exception as error:
             _log.warning("pricing failed for provider %r: %s", provider, type(error).__name__)
             return _unknown(("pricing_failed",), None, "", None)
 
@@ -178,6 +178,32 @@ class PriceBook:
                 return Decimal(charge.units).scaleb(-resolved.card.scale, EXACT)
         msg = f"Unknown model {model!r}: it has no price; call register_pricing({model!r}, input_per_1m, output_per_1m)"
         raise ValueError(msg)
+
+    def price_counts(
+        self, usage: Mapping[str, Any] | None, *, models: Iterable[str | None], at: datetime, is_partial: bool = False
+    ) -> Price:
+        """Price plain token counts of a provider whose price list is not known.
+
+        The first of ``models`` that has a price, registered or listed under its exact name, is taken.
+
+        Args:
+            usage: ``prompt_tokens`` and ``completion_tokens``, or None.
+            models: Model names, the most specific first.
+            at: When the request started, with a time zone.
+            is_partial: The answer was cut off, so the figure is a lower bound.
+        """
+        vector, notes = read_usage(usage, "openai-chat")
+        if is_partial:
+            notes += ("stream_cut",)
+        if vector is None:
+            return _unknown(notes, None, "", None)
+        for model in dict.fromkeys(name for name in models if name):
+            try:
+                cost = self.estimate(model, vector.tokens_in or 0, vector.tokens_out or 0, at=at)
+            except ValueError:
+                continue
+            return _known(cost, nano_of(cost), notes, self.version(), model, vector)
+        return _unknown((*notes, "unknown_model"), vector, self.version(), None)
 
     def registered(self) -> dict[str, dict[str, float]]:
         """The registered prices in force now: model to ``input_per_1m``, ``output_per_1m`` and those given besides."""

@@ -1,0 +1,5 @@
+"""``python -m turnpike``."""
+
+from turnpike.cli import main
+
+main()

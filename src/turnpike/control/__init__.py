@@ -1,0 +1,1 @@
+"""What may hold a call back: quotas, breakers, caches, redaction. It knows no prices."""

@@ -1,0 +1,176 @@
+"""What a call may ask of the world, once for code that awaits and once for code that blocks.
+
+The pipeline is written once as coroutines over ``Effects``. ``AsyncEffects`` awaits; ``SyncEffects`` is awaitable in form
+and never suspends, so that ``run_sync`` can drive the same coroutine to its end without an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, Protocol, TypeVar
+
+from turnpike.clock import Clock
+from turnpike.gateway.background_loop import iterate_in_background, run_in_background
+from turnpike.gateway.provider_base import ProviderBase, ProviderResponse, WireProvider, WireRequest, WireResponse
+from turnpike.gateway.request_body import ChatRequest
+
+T = TypeVar("T")
+
+__all__ = ["AsyncEffects", "Effects", "SyncEffects", "in_event_loop", "run_sync"]
+
+
+class Effects(Protocol):
+    """The world, as far as a call may touch it."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+    def deadline(self, timeout_s: float) -> AbstractAsyncContextManager[Any]:
+        """Bound the block: ``TimeoutError`` after ``timeout_s`` seconds, as far as the driver can interrupt."""
+        ...
+
+    async def send(self, provider: WireProvider, request: WireRequest, timeout_s: float) -> WireResponse:
+        """Send a request."""
+        ...
+
+    def chunks(self, response: WireResponse, timeout_s: float) -> AsyncIterator[bytes]:
+        """Read a body within ``timeout_s`` seconds."""
+        ...
+
+    async def complete(self, provider: Any, request: ChatRequest) -> ProviderResponse:
+        """Ask a provider that answers by means of its own."""
+        ...
+
+    def events(self, provider: Any, request: ChatRequest) -> AsyncIterator[Any]:
+        """Ask such a provider for a stream."""
+        ...
+
+    def later(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run ``coroutine`` soon, from wherever this is called; nobody waits for it."""
+        ...
+
+
+class AsyncEffects:
+    """Effects on a running asyncio event loop."""
+
+    __slots__ = ("_loop",)
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def deadline(self, timeout_s: float) -> AbstractAsyncContextManager[Any]:
+        return asyncio.timeout(timeout_s)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def send(self, provider: WireProvider, request: WireRequest, timeout_s: float) -> WireResponse:
+        self._loop = asyncio.get_running_loop()
+        return await provider.send(request, timeout_s)
+
+    def chunks(self, response: WireResponse, timeout_s: float) -> AsyncIterator[bytes]:
+        return response.chunks()
+
+    async def complete(self, provider: Any, request: ChatRequest) -> ProviderResponse:
+        answer: ProviderResponse = await provider.complete(
+            request.messages, request.model, request.max_output_tokens, **request.options
+        )
+        return answer
+
+    def events(self, provider: Any, request: ChatRequest) -> AsyncIterator[Any]:
+        events: AsyncIterator[Any] = provider.stream(
+            request.messages, request.model, request.max_output_tokens, **request.options
+        )
+        return events
+
+    def later(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            coroutine.close()
+            return
+        loop.call_soon_threadsafe(_start_task, loop, coroutine)
+
+
+_running: set[asyncio.Task[None]] = set()
+"""Tasks that nobody awaits, held so that they are not collected before they end."""
+
+
+def _start_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]) -> None:
+    task = loop.create_task(coroutine)
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+
+
+class SyncEffects:
+    """Effects by blocking calls. Every coroutine here runs to its end without suspending."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def deadline(self, timeout_s: float) -> AbstractAsyncContextManager[Any]:
+        # Nothing can interrupt a blocking read from outside: the SDK's timeout bounds each, and chunks() their sum.
+        return nullcontext()
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - driven by run_sync, never by an event loop
+
+    async def send(self, provider: WireProvider, request: WireRequest, timeout_s: float) -> WireResponse:
+        return provider.send_sync(request, timeout_s)
+
+    async def chunks(self, response: WireResponse, timeout_s: float) -> AsyncIterator[bytes]:
+        now = self._clock.monotonic
+        expires = now() + timeout_s
+        async for chunk in response.chunks():
+            if now() > expires:
+                raise TimeoutError
+            yield chunk
+
+    async def complete(self, provider: Any, request: ChatRequest) -> ProviderResponse:
+        arguments = (request.messages, request.model, request.max_output_tokens)
+        if isinstance(provider, ProviderBase):
+            return provider.complete_sync(*arguments, **request.options)
+        answer: ProviderResponse = run_in_background(provider.complete(*arguments, **request.options))
+        return answer
+
+    async def events(self, provider: Any, request: ChatRequest) -> AsyncIterator[Any]:
+        arguments = (request.messages, request.model, request.max_output_tokens)
+        if isinstance(provider, ProviderBase):
+            events = provider.stream_sync(*arguments, **request.options)
+        else:
+            events = iterate_in_background(provider.stream(*arguments, **request.options))
+        for event in events:
+            yield event
+
+    def later(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        run_sync(coroutine)
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Drive a coroutine that never suspends to its end and return its result.
+
+    Raises:
+        RuntimeError: if it does suspend; it is closed first.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        coroutine.close()
+    raise RuntimeError("a synchronous call met something that awaits; give the provider complete_sync()/stream_sync()")
+
+
+def in_event_loop() -> bool:
+    """Whether an event loop is running in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,367 @@
+"""The pipeline of one call, written once: attempts, retries and the reading of answers, over ``Effects``.
+
+Every provider request of the process passes ``_exchange``, ``_ask`` or a ``StreamRun`` here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from opentelemetry import context as otel_context
+
+from turnpike.errors import (
+    CallCancelledError,
+    InvalidRequestError,
+    ProviderError,
+    ProviderProtocolError,
+    ProviderTimeoutError,
+    error_of_category,
+)
+from turnpike.gateway.effects import Effects
+from turnpike.gateway.provider_base import WireProvider, WireRequest, WireResponse
+from turnpike.gateway.record import Attempt, CallRecord
+from turnpike.gateway.result import CallResult, StreamChunk
+from turnpike.gateway.retry import next_delay_s
+from turnpike.gateway.wire import MalformedAnswerError, WireError
+
+__all__ = ["StreamRun", "run_call"]
+
+
+async def run_call(record: CallRecord, effects: Effects) -> CallResult:
+    """Run an opened call to its answer, and settle it on every way out."""
+    try:
+        while True:
+            attempt = record.begin_attempt()
+            error = await _attempt(record, attempt, effects)
+            if error is None:
+                break
+            await _wait_to_retry(record, error, effects)
+    except BaseException as error:
+        record.settle(error)
+        raise
+    record.settle()
+    return record.result()
+
+
+async def _attempt(record: CallRecord, attempt: Attempt, effects: Effects) -> Exception | None:
+    """Make one attempt inside the call's span; return what failed, if it did."""
+    token = otel_context.attach(record.active_context)
+    try:
+        if isinstance(record.plan.provider, WireProvider):
+            await _exchange(record, attempt, effects)
+        else:
+            await _ask(record, attempt, effects)
+    except Exception as error:
+        attempt.end(error)
+        return error
+    except BaseException as error:
+        attempt.end(error)
+        raise
+    finally:
+        otel_context.detach(token)
+    attempt.end()
+    return None
+
+
+async def _wait_to_retry(record: CallRecord, error: Exception, effects: Effects) -> None:
+    """Wait until the next attempt may be made, or raise ``error`` if there is to be none."""
+    delay_s = _retry_delay_s(record, error)
+    if delay_s is None:
+        raise error
+    if delay_s > 0:
+        await effects.sleep(delay_s)
+
+
+def _retry_delay_s(record: CallRecord, error: Exception) -> float | None:
+    failures = len(record.attempts)
+    if failures > record.plan.retry_attempts or not _is_retryable(record.plan.provider, error):
+        return None
+    retry_after_s = error.retry_after_s if isinstance(error, ProviderError) else None
+    return next_delay_s(failures, retry_after_s, record.remaining_s(), record.rng)
+
+
+def _is_retryable(provider: Any, error: Exception) -> bool:
+    try:
+        return provider.is_retryable(error) is True
+    except Exception:
+        # A provider's faulty judgement must not hide what went wrong.
+        return False
+
+
+async def _exchange(record: CallRecord, attempt: Attempt, effects: Effects) -> None:
+    """Send over a wire provider and read the whole answer within the deadline."""
+    provider, name = record.plan.provider, record.plan.provider_name
+    timeout_s = _remaining(record)
+    reader = attempt.reader
+    assert reader is not None, "a wire provider's attempt has a reader"
+    try:
+        async with effects.deadline(timeout_s):
+            response = await effects.send(provider, _request_of(record), timeout_s)
+            attempt.accept(response.status)
+            try:
+                body = b"".join([chunk async for chunk in effects.chunks(response, timeout_s)])
+            finally:
+                await response.close()
+        reader.read_json(body)
+    except Exception as error:
+        raise _to_provider_error(record, attempt, error) from None
+    if attempt.answer.error is not None:
+        raise _in_band_error(name, attempt.answer.error)
+
+
+def _request_of(record: CallRecord) -> WireRequest:
+    request = record.plan.wire_request
+    assert request is not None, "a wire provider's request is written before the call is opened"
+    return request
+
+
+def _remaining(record: CallRecord) -> float:
+    remaining_s = record.remaining_s()
+    if remaining_s <= 0:
+        raise ProviderTimeoutError(record.plan.provider_name, "the call's deadline has passed", accepted=False)
+    return remaining_s
+
+
+def _to_provider_error(record: CallRecord, attempt: Attempt, error: Exception) -> Exception:
+    """Name a failure of an exchange in our own terms, without the text that the SDK put into its own."""
+    name = record.plan.provider_name
+    if isinstance(error, (ProviderError, InvalidRequestError)):
+        return error
+    if isinstance(error, MalformedAnswerError):
+        return ProviderProtocolError(name, str(error), accepted=True, status=attempt.http_status, original=error)
+    if isinstance(error, TimeoutError):
+        detail = f"no complete answer within {record.plan.timeout_s:g} s"
+        return ProviderTimeoutError(name, detail, accepted=attempt.accepted, original=error)
+    provider: WireProvider = record.plan.provider
+    return provider.read_error(error)
+
+
+def _in_band_error(name: str, error: WireError) -> ProviderError:
+    """Return the error that a provider reported inside a successful response."""
+    code = error.code or error.type
+    detail = "it reported an error in its answer" + (f" ({code})" if code else "")
+    return error_of_category(error.category)(name, detail, category=error.category, code=code, accepted=True)
+
+
+async def _ask(record: CallRecord, attempt: Attempt, effects: Effects) -> None:
+    """Ask a provider that answers by means of its own; whatever it raises is passed on as it is."""
+    request, provider = record.plan.request, record.plan.provider
+    async with effects.deadline(_remaining(record)):
+        response = await effects.complete(provider, request)
+    attempt.accepted = True
+    answer = attempt.answer
+    text = getattr(response, "text", None)
+    answer.add_text(text if isinstance(text, str) else "")
+    _take_counts(attempt, response)
+    _take_names(attempt, response)
+    answer.complete = True
+
+
+def _take_counts(attempt: Attempt, source: Any) -> None:
+    """Take token counts from a response or event; what is not a count is not known."""
+    counts = {}
+    for name, key in (("tokens_in", "prompt_tokens"), ("tokens_out", "completion_tokens")):
+        value = getattr(source, name, None)
+        if type(value) is int and value >= 0:
+            counts[key] = value
+    if counts:
+        attempt.answer.usage = {**(attempt.answer.usage or {}), **counts}
+
+
+def _take_names(attempt: Attempt, source: Any) -> None:
+    reason, model = getattr(source, "finish_reason", None), getattr(source, "response_model", None)
+    if isinstance(reason, str):
+        attempt.answer.finish(reason, reason)
+    if isinstance(model, str):
+        attempt.answer.response_model = model
+
+
+class StreamRun:
+    """A streamed call, pulled one chunk at a time.
+
+    It is an object with a ``next`` instead of a generator because a generator that is running cannot be closed, and a
+    stream has to be closable at any moment and from anywhere.
+    """
+
+    __slots__ = ("_effects", "_events", "_last_pull_s", "_pending", "_pulling", "_response", "record", "result")
+
+    def __init__(self, record: CallRecord, effects: Effects) -> None:
+        self.record = record
+        self.result: CallResult | None = None
+        self._effects = effects
+        self._pending: deque[StreamChunk] = deque()
+        self._response: WireResponse | None = None
+        self._events: AsyncIterator[Any] | None = None
+        self._pulling = False
+        self._last_pull_s: float | None = None
+
+    async def next(self) -> StreamChunk:
+        """Return the next chunk.
+
+        Raises:
+            StopAsyncIteration: at the end of the answer.
+            CallCancelledError: if the stream was closed from elsewhere.
+            ProviderError: if the provider failed.
+        """
+        if self._pending:
+            return self._pending.popleft()
+        if self.record.is_settled:
+            raise self._ended()
+        if self._pulling:
+            raise RuntimeError("this stream is being read by another task or thread already")
+        self._pulling = True
+        self._count_consumer_time()
+        try:
+            while not self._pending:
+                await self._pull()
+        except BaseException as error:
+            await self._fail(error)
+            raise
+        finally:
+            self._pulling = False
+            self._last_pull_s = self.record.now_s()
+        return self._pending.popleft()
+
+    def _ended(self) -> Exception:
+        if self.result is not None:
+            return StopAsyncIteration()
+        return CallCancelledError("the stream was closed before its answer was complete")
+
+    def _count_consumer_time(self) -> None:
+        if self._last_pull_s is not None:
+            self.record.consumer_s += max(0.0, self.record.now_s() - self._last_pull_s)
+
+    async def _pull(self) -> None:
+        """Bring in at least one event, beginning or repeating the request where needed."""
+        attempt = self.record.attempts[-1] if self._events is not None else self.record.begin_attempt()
+        token = otel_context.attach(self.record.active_context)
+        try:
+            if self._events is None:
+                await self._start(attempt)
+            await self._read(attempt)
+        except Exception as failure:
+            if self.record.is_settled:
+                # finish() was called meanwhile and has shut the socket: what broke here is only the sound of it.
+                raise self._ended() from None
+            error = _to_provider_error(self.record, attempt, failure) if attempt.reader is not None else failure
+            attempt.end(error)
+            await self._close_source()
+            if self.record.first_token_s is not None:
+                raise error from None
+        else:
+            return
+        finally:
+            otel_context.detach(token)
+        await _wait_to_retry(self.record, error, self._effects)
+
+    async def _start(self, attempt: Attempt) -> None:
+        plan, effects = self.record.plan, self._effects
+        timeout_s = _remaining(self.record)
+        if attempt.reader is None:
+            attempt.accepted = True
+            self._events = aiter(effects.events(plan.provider, plan.request))
+            return
+        async with effects.deadline(timeout_s):
+            self._response = await effects.send(plan.provider, _request_of(self.record), timeout_s)
+        attempt.accept(self._response.status)
+        self._events = effects.chunks(self._response, timeout_s)
+
+    async def _read(self, attempt: Attempt) -> None:
+        events = self._events
+        assert events is not None, "reading begins after the start"
+        try:
+            async with self._effects.deadline(_remaining(self.record)):
+                event = await events.__anext__()
+        except StopAsyncIteration:
+            await self._finish(attempt)
+            return
+        if self.record.is_settled:
+            raise self._ended()
+        if attempt.reader is None:
+            self._take_event(attempt, event)
+        else:
+            self._add_texts(attempt.reader.feed(event))
+
+    def _add_texts(self, texts: list[str]) -> None:
+        if texts:
+            self.record.note_first_token()
+            self._pending.extend([StreamChunk(text) for text in texts])
+
+    def _take_event(self, attempt: Attempt, event: Any) -> None:
+        _take_counts(attempt, event)
+        _take_names(attempt, event)
+        delta = getattr(event, "delta", "")
+        if isinstance(delta, str) and delta:
+            attempt.answer.add_text(delta)
+            self._add_texts([delta])
+
+    async def _finish(self, attempt: Attempt) -> None:
+        """Take in the end of the stream: it is an answer only if the provider said its last word."""
+        answer = attempt.answer
+        if attempt.reader is None:
+            answer.complete = True
+        else:
+            self._add_texts(attempt.reader.finish())
+            if answer.error is not None:
+                raise _in_band_error(self.record.plan.provider_name, answer.error)
+            if not answer.complete:
+                raise ProviderProtocolError(
+                    self.record.plan.provider_name, "the stream ended before the answer was complete", accepted=True
+                )
+        attempt.end()
+        await self._close_source()
+        self.record.settle()
+        self.result = self.record.result()
+        self._pending.append(StreamChunk("", self.result.finish_reason))
+
+    async def _fail(self, error: BaseException) -> None:
+        if isinstance(error, StopAsyncIteration):
+            return
+        self.record.settle(error, finish_reason=self._reason_of(error))
+        if isinstance(error, Exception):
+            await self._close_source()
+        else:
+            self.close_later()
+
+    def _reason_of(self, error: BaseException) -> str | None:
+        if isinstance(error, Exception):
+            return None
+        scope = self.record.plan.scope
+        return getattr(scope, "end_reason", None) or "cancelled"
+
+    def finish(self, reason: str) -> None:
+        """Settle the call now and shut the connection, from any task or thread; chunks that wait are dropped."""
+        if self.record.is_settled:
+            return
+        self.record.settle(CallCancelledError(reason), finish_reason=reason)
+        self._pending.clear()
+        if self._response is not None:
+            self._response.abort()
+        if not self._pulling:
+            self.close_later()
+
+    async def close(self, reason: str) -> None:
+        """Settle the call if it is open, and give the connection back."""
+        self.finish(reason)
+        if not self._pulling:
+            await self._close_source()
+
+    def close_later(self) -> None:
+        """Have the source closed soon, where it cannot be awaited."""
+        if self._events is not None or self._response is not None:
+            self._effects.later(self._close_source())
+
+    async def _close_source(self) -> None:
+        events, self._events = self._events, None
+        response, self._response = self._response, None
+        try:
+            close = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+            if response is not None:
+                await response.close()
+        except Exception:
+            # The call is settled or about to be; a failure to hang up changes nothing of it.
+            pass
