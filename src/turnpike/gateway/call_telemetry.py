@@ -105,7 +105,7 @@ class CallTelemetry:
                     record_exception=False,
                     set_status_on_exception=False,
                 )
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a broken sampler or processor must not cost the call
             self._complain("starting a span", error)
         return trace.NonRecordingSpan(trace.get_current_span(parent).get_span_context())
 
@@ -129,35 +129,52 @@ class CallTelemetry:
             time_to_first_chunk_s: seconds until the first chunk, of a stream that had one.
         """
         try:
-            error_type = _error_type(envelope)
-            first_chunk_s = time_to_first_chunk_s if start.stream else None
-            usage = _usage(envelope)
-            attributes, series = self._kind(start, envelope, error_type)
-            if span.is_recording():
-                attributes = attributes.copy()
-                own_end(attributes, self._vocabulary, envelope, usage, first_chunk_s)
-                span.set_attributes(attributes)
-                if error_type is not None:
-                    span.set_status(Status(StatusCode.ERROR, error_type))
-                if envelope.fallback_triggered:
-                    span.update_name(f"{start.operation} {start.model}")
-        except Exception as error:
+            instruments = self._instruments()
+            if instruments is None and not span.is_recording():
+                return
+            error_type, usage = _error_type(envelope), _usage(envelope)
+            attributes, series = self._kind(instruments, start, envelope, error_type)
+        except Exception as error:  # noqa: BLE001 - see start()
             self._complain("ending a span", error)
-            series = Series()
+            attributes, series, error_type, usage = {}, Series(), None, None
+        first_chunk_s = time_to_first_chunk_s if start.stream else None
+        if span.is_recording():
+            self._describe(span, start, envelope, attributes, usage, error_type, first_chunk_s)
         try:
             span.end()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see start()
             self._complain("ending a span", error)
         if series.requests:
             context = trace.set_span_in_context(span, _NO_CONTEXT)
             self._measure(series, envelope, usage, error_type, duration_s, first_chunk_s, context)
 
+    def _describe(
+        self,
+        span: Span,
+        start: SpanStart,
+        envelope: LLMRequestEnvelope,
+        common: dict[str, Any],
+        usage: UsageVector | None,
+        error_type: str | None,
+        first_chunk_s: float | None,
+    ) -> None:
+        try:
+            attributes = common.copy()
+            own_end(attributes, self._vocabulary, envelope, usage, first_chunk_s)
+            span.set_attributes(attributes)
+            if error_type is not None:
+                span.set_status(Status(StatusCode.ERROR, error_type))
+            if envelope.fallback_triggered:
+                span.update_name(f"{start.operation} {start.model}")
+        except Exception as error:  # noqa: BLE001 - see start()
+            self._complain("describing a span", error)
+
     def measure(self, start: SpanStart, envelope: LLMRequestEnvelope, *, duration_s: float) -> None:
         """Record the metrics of a call that has no span of its own. Never raises."""
         try:
             error_type = _error_type(envelope)
-            _, series = self._kind(start, envelope, error_type)
-        except Exception as error:
+            _, series = self._kind(self._instruments(), start, envelope, error_type)
+        except Exception as error:  # noqa: BLE001 - see start()
             self._complain("recording metrics", error)
             return
         self._measure(series, envelope, _usage(envelope), error_type, duration_s, None, None)
@@ -180,15 +197,21 @@ class CallTelemetry:
         provider = self._given_meter_provider or metrics.get_meter_provider()
         known, instruments = self._metering
         if provider is not known:
-            instruments = None
-            # The API's own providers, the proxy among them, have no other public mark.
-            if not type(provider).__module__.startswith("opentelemetry.metrics"):
-                meter = provider.get_meter(_SCOPE, _version(), self._vocabulary.schema_url)
-                if not isinstance(meter, metrics.NoOpMeter):
-                    instruments = Instruments(provider, meter, self._vocabulary)
+            instruments = self._instruments_of(provider)
             self._ends = {}
             self._metering = (provider, instruments)
         return instruments
+
+    def _instruments_of(self, provider: metrics.MeterProvider) -> Instruments | None:
+        # The API's own providers, the proxy among them, have no other public mark.
+        if type(provider).__module__.startswith("opentelemetry.metrics"):
+            return None
+        try:
+            meter = provider.get_meter(_SCOPE, _version(), self._vocabulary.schema_url)
+            return None if isinstance(meter, metrics.NoOpMeter) else Instruments(provider, meter, self._vocabulary)
+        except Exception as error:  # noqa: BLE001 - see start()
+            self._complain("setting up metrics", error)
+            return None
 
     def _start_attributes(self, start: SpanStart) -> dict[str, Any]:
         key = (
@@ -218,10 +241,13 @@ class CallTelemetry:
         return attributes
 
     def _kind(
-        self, start: SpanStart, envelope: LLMRequestEnvelope, error_type: str | None
+        self,
+        instruments: Instruments | None,
+        start: SpanStart,
+        envelope: LLMRequestEnvelope,
+        error_type: str | None,
     ) -> tuple[dict[str, Any], Series]:
         """Return the end attributes and the metric series that calls of this kind have in common."""
-        instruments = self._instruments()
         key = (
             start.operation,
             start.provider,
@@ -243,12 +269,34 @@ class CallTelemetry:
         )
         kind = self._ends.get(key)
         if kind is None:
-            series = Series() if instruments is None else _series(instruments, start, envelope, error_type)
+            series = self._series(instruments, start, envelope, error_type)
             kind = common_end(self._vocabulary, start, envelope, error_type), series
             if len(self._ends) >= _MAX_KINDS:
                 self._ends.clear()
             self._ends[key] = kind
         return kind
+
+    def _series(
+        self, instruments: Instruments | None, start: SpanStart, envelope: LLMRequestEnvelope, error_type: str | None
+    ) -> Series:
+        if instruments is None:
+            return Series()
+        facts = identity(start) | {
+            "response_model": envelope.response_model,
+            "openai_response_tier": response_tier(start, envelope),
+            "error_type": error_type,
+        }
+        try:
+            return instruments.series(
+                facts,
+                {ATTR_TURNPIKE_ROUTE: start.route, ATTR_TURNPIKE_MODEL_TIER: start.tier},
+                status=str(envelope.status),
+                cost_source=str(envelope.cost_source),
+                reached=envelope.status not in _NOT_SENT,
+            )
+        except Exception as error:  # noqa: BLE001 - see start()
+            self._complain("setting up metrics", error)
+            return Series()
 
     def _measure(
         self,
@@ -273,7 +321,7 @@ class CallTelemetry:
             record(series.requests, 1, context)
             if envelope.attributed is False:
                 record(series.unattributed, 1, context)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see start()
             self._complain("recording metrics", error)
 
     def _complain(self, what: str, error: Exception) -> None:
@@ -281,21 +329,6 @@ class CallTelemetry:
             self._complained = True
             # The type only: the text of an exception raised here may quote attribute values.
             _log.warning("%s failed (%s); calls go on, and this is not logged again", what, type(error).__name__)
-
-
-def _series(instruments: Instruments, start: SpanStart, envelope: LLMRequestEnvelope, error_type: str | None) -> Series:
-    facts = identity(start) | {
-        "response_model": envelope.response_model,
-        "openai_response_tier": response_tier(start, envelope),
-        "error_type": error_type,
-    }
-    return instruments.series(
-        facts,
-        {ATTR_TURNPIKE_ROUTE: start.route, ATTR_TURNPIKE_MODEL_TIER: start.tier},
-        status=str(envelope.status),
-        cost_source=str(envelope.cost_source),
-        reached=envelope.status not in _NOT_SENT,
-    )
 
 
 def _measure_tokens(series: Series, usage: UsageVector | None, error_type: str | None, context: Context | None) -> None:

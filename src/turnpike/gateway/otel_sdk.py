@@ -205,7 +205,7 @@ def _built(signal: str, build: Callable[[], T | None]) -> T | None:
         return build()
     except MissingExtraError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a bad variable must not stop the application
         # The type only: the text may quote a header with a key in it.
         name = type(error).__name__
         _log.warning("the OTEL_* variables for %s are not usable (%s); %s are not exported", signal, name, signal)

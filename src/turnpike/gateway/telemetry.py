@@ -134,11 +134,11 @@ def emit(
             "error_type": error_type,
         }
         _write(_plain_line(own, metadata) if envelope is None else _envelope_line(envelope, own, metadata))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - bookkeeping must not cost a call that has been paid for
         _complain("emit", error)
     try:
         _measure(own, metadata or {}, envelope)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see above
         _complain("emit", error)
 
 
@@ -167,7 +167,7 @@ def emit_event(
         if task_id is not None:
             line["task_id"] = task_id
         _write({**(metadata or {}), **line})
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - an event is never worth an error
         _complain("emit_event", error)
 
 
