@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from turnpike.clock import Clock
 from turnpike.context import LLMRequestContext
-from turnpike.errors import ProviderError
+from turnpike.errors import ProviderError, TurnpikeError
 from turnpike.gateway.provider_base import WireProvider, WireRequest
 from turnpike.gateway.request_body import ChatRequest
 from turnpike.gateway.wire import WireAnswer, WireReader
@@ -26,7 +26,7 @@ class CallPlan:
     tenant_id: str
     attributed: bool
     context: LLMRequestContext
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] = field(repr=False)
     provider: Any
     provider_name: str
     request: ChatRequest
@@ -92,3 +92,6 @@ class Attempt:
             if self.accepted is None:
                 self.accepted = error.accepted
             self.http_status = self.http_status or error.status
+        elif isinstance(error, TurnpikeError) and self.accepted is None:
+            # A missing key, extra or client: found before anything was sent.
+            self.accepted = False

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -49,10 +49,14 @@ _thread = _LoopThread()
 os.register_at_fork(after_in_child=_thread.forget)
 
 
-def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_in_background(coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
     """Run ``coroutine`` on the background loop, in a copy of this context, and wait for its result.
 
-    If the waiting thread is interrupted, the coroutine is cancelled: an abandoned call would go on spending.
+    If the waiting thread is interrupted or the time is up, the coroutine is cancelled: an abandoned call would go on
+    spending.
+
+    Raises:
+        TimeoutError: after ``timeout_s`` seconds.
     """
     loop = _thread.loop()
     context = contextvars.copy_context()
@@ -62,14 +66,14 @@ def run_in_background(coroutine: Coroutine[Any, Any, T]) -> T:
 
     future = asyncio.run_coroutine_threadsafe(start(), loop)
     try:
-        return future.result()
+        return future.result(timeout_s)
     except BaseException:
         future.cancel()
         raise
 
 
-def iterate_in_background(iterator: AsyncIterator[T]) -> Iterator[T]:
-    """Iterate over ``iterator`` on the background loop, one step for each item asked for."""
+def iterate_in_background(iterator: AsyncIterator[T], timeout_s: float | None = None) -> Generator[T, None, None]:
+    """Iterate over ``iterator`` on the background loop, one step of at most ``timeout_s`` seconds for each item."""
 
     async def step() -> tuple[bool, T | None]:
         try:
@@ -79,11 +83,11 @@ def iterate_in_background(iterator: AsyncIterator[T]) -> Iterator[T]:
 
     try:
         while True:
-            more, item = run_in_background(step())
+            more, item = run_in_background(step(), timeout_s)
             if not more:
                 return
             yield item  # type: ignore[misc]
     finally:
         close = getattr(iterator, "aclose", None)
         if close is not None:
-            run_in_background(close())
+            run_in_background(close(), timeout_s)

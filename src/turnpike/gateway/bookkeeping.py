@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from turnpike.envelope import ENVELOPE_SCHEMA_VERSION, AttemptRecord, CostQuality, CostSource, EnvelopeStatus
-from turnpike.errors import CallCancelledError, ProviderError
+from turnpike.errors import CallCancelledError, MissingAPIKeyError, ProviderError, TurnpikeError
 from turnpike.frozen import FrozenDict, freeze
 from turnpike.gateway.attempt import Attempt, CallPlan
 from turnpike.gateway.provider_base import WireProvider
@@ -42,7 +42,7 @@ def price_attempt(plan: CallPlan, attempt: Attempt, services: Services, opened_a
     except Exception:
         _log.exception("pricing call %s failed; its cost is recorded as unknown", plan.request_id)
         return None
-    if price.cost_nano_usd is None and not _NO_LIST_PRICE.isdisjoint(price.notes):
+    if price.usage is not None and price.cost_nano_usd is None and not _NO_LIST_PRICE.isdisjoint(price.notes):
         services.warn_of_unpriced(attempt.answer.response_model or attempt.model, price.notes)
     return price
 
@@ -256,6 +256,8 @@ def _error_type(plan: CallPlan, error: BaseException | None) -> str | None:
         return error.category
     if isinstance(error, TimeoutError):
         return "timeout"
+    if isinstance(error, TurnpikeError):
+        return "auth_error" if isinstance(error, MissingAPIKeyError) else "invalid_request"
     try:
         category = plan.provider.categorize_error(error)
     except Exception:

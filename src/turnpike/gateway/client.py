@@ -125,7 +125,7 @@ class Gateway:
         """Do what ``call`` does, blocking, over the SDK's synchronous client. Needs no event loop."""
         self._warn_if_blocking("call_sync", "call")
         record = self._open(prompt, options, stream=False, sync=True)
-        return run_sync(run_call(record, SyncEffects(self._services.clock)))
+        return run_sync(run_call(record, SyncEffects()))
 
     def stream(self, prompt: Prompt, /, **options: Unpack[CallOptions]) -> GatewayStream:
         """Open a streamed answer, to be read with ``async for``.
@@ -145,7 +145,7 @@ class Gateway:
         return stream
 
     def _open_stream(self, prompt: Any, options: Mapping[str, Any], *, sync: bool) -> StreamRun:
-        effects: Effects = SyncEffects(self._services.clock) if sync else AsyncEffects()
+        effects: Effects = SyncEffects() if sync else AsyncEffects()
         return StreamRun(self._open(prompt, options, stream=True, sync=sync), effects)
 
     def _open(self, prompt: Any, options: Mapping[str, Any], *, stream: bool, sync: bool) -> CallRecord:

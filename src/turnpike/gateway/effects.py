@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from typing import Any, Protocol, TypeVar
 
-from turnpike.clock import Clock
 from turnpike.gateway.background_loop import iterate_in_background, run_in_background
 from turnpike.gateway.provider_base import ProviderBase, ProviderResponse, WireProvider, WireRequest, WireResponse
 from turnpike.gateway.request_body import ChatRequest
@@ -37,15 +36,11 @@ class Effects(Protocol):
         """Send a request."""
         ...
 
-    def chunks(self, response: WireResponse, timeout_s: float) -> AsyncIterator[bytes]:
-        """Read a body within ``timeout_s`` seconds."""
-        ...
-
-    async def complete(self, provider: Any, request: ChatRequest) -> ProviderResponse:
+    async def complete(self, provider: Any, request: ChatRequest, timeout_s: float) -> ProviderResponse:
         """Ask a provider that answers by means of its own."""
         ...
 
-    def events(self, provider: Any, request: ChatRequest) -> AsyncIterator[Any]:
+    def events(self, provider: Any, request: ChatRequest, timeout_s: float) -> AsyncIterator[Any]:
         """Ask such a provider for a stream."""
         ...
 
@@ -72,16 +67,14 @@ class AsyncEffects:
         self._loop = asyncio.get_running_loop()
         return await provider.send(request, timeout_s)
 
-    def chunks(self, response: WireResponse, timeout_s: float) -> AsyncIterator[bytes]:
-        return response.chunks()
-
-    async def complete(self, provider: Any, request: ChatRequest) -> ProviderResponse:
+    async def complete(self, provider: Any, request: ChatRequest, timeout_s: float) -> ProviderResponse:
         answer: ProviderResponse = await provider.complete(
             request.messages, request.model, request.max_output_tokens, **request.options
         )
         return answer
 
-    def events(self, provider: Any, request: ChatRequest) -> AsyncIterator[Any]:
+    def events(self, provider: Any, request: ChatRequest, timeout_s: float) -> AsyncIterator[Any]:
+        self._loop = asyncio.get_running_loop()
         events: AsyncIterator[Any] = provider.stream(
             request.messages, request.model, request.max_output_tokens, **request.options
         )
@@ -108,13 +101,11 @@ def _start_task(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, 
 class SyncEffects:
     """Effects by blocking calls. Every coroutine here runs to its end without suspending."""
 
-    __slots__ = ("_clock",)
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    __slots__ = ()
 
     def deadline(self, timeout_s: float) -> AbstractAsyncContextManager[Any]:
-        # Nothing can interrupt a blocking read from outside: the SDK's timeout bounds each, and chunks() their sum.
+        # Nothing can interrupt a blocking read from outside: the SDK's timeout bounds each, and the pipeline looks at
+        # the deadline between them.
         return nullcontext()
 
     async def sleep(self, seconds: float) -> None:
@@ -123,32 +114,31 @@ class SyncEffects:
     async def send(self, provider: WireProvider, request: WireRequest, timeout_s: float) -> WireResponse:
         return provider.send_sync(request, timeout_s)
 
-    async def chunks(self, response: WireResponse, timeout_s: float) -> AsyncIterator[bytes]:
-        now = self._clock.monotonic
-        expires = now() + timeout_s
-        async for chunk in response.chunks():
-            if now() > expires:
-                raise TimeoutError
-            yield chunk
-
-    async def complete(self, provider: Any, request: ChatRequest) -> ProviderResponse:
+    async def complete(self, provider: Any, request: ChatRequest, timeout_s: float) -> ProviderResponse:
         arguments = (request.messages, request.model, request.max_output_tokens)
-        if isinstance(provider, ProviderBase):
-            return provider.complete_sync(*arguments, **request.options)
-        answer: ProviderResponse = run_in_background(provider.complete(*arguments, **request.options))
+        if _answers_synchronously(provider, "complete_sync"):
+            answer: ProviderResponse = provider.complete_sync(*arguments, **request.options)
+        else:
+            answer = run_in_background(provider.complete(*arguments, **request.options), timeout_s)
         return answer
 
-    async def events(self, provider: Any, request: ChatRequest) -> AsyncIterator[Any]:
+    async def events(self, provider: Any, request: ChatRequest, timeout_s: float) -> AsyncIterator[Any]:
         arguments = (request.messages, request.model, request.max_output_tokens)
-        if isinstance(provider, ProviderBase):
+        if _answers_synchronously(provider, "stream_sync"):
             events = provider.stream_sync(*arguments, **request.options)
         else:
-            events = iterate_in_background(provider.stream(*arguments, **request.options))
-        for event in events:
-            yield event
+            events = iterate_in_background(provider.stream(*arguments, **request.options), timeout_s)
+        with closing(events):
+            for event in events:
+                yield event
 
     def later(self, coroutine: Coroutine[Any, Any, None]) -> None:
         run_sync(coroutine)
+
+
+def _answers_synchronously(provider: Any, method: str) -> bool:
+    """Whether a provider has a synchronous form of its own; otherwise the background loop serves, within a deadline."""
+    return isinstance(provider, ProviderBase) and getattr(type(provider), method) is not getattr(ProviderBase, method)
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:

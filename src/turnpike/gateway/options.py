@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Literal, TypedDict
@@ -143,8 +144,10 @@ def check_options(options: Mapping[str, Any]) -> None:
 def _check_value(name: str, value: Any) -> None:
     if name in _NUMBERS:
         _require(isinstance(value, (int, float)) and not isinstance(value, bool), name, "a number", value)
-        if name == "timeout" and not value > 0:
-            raise InvalidRequestError(f"timeout must be a positive number of seconds; got {value!r}.")
+        if name == "timeout" and not 0 < value < math.inf:
+            raise InvalidRequestError(f"timeout must be a positive, finite number of seconds; got {value!r}.")
+        if not math.isfinite(value):
+            raise InvalidRequestError(f"{name} must be a finite number; got {value!r}.")
     elif name in _TEXTS:
         _require(isinstance(value, str) and bool(value), name, "a non-empty str", value)
     elif name in _MAPPINGS:

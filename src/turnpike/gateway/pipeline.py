@@ -13,10 +13,10 @@ from opentelemetry import context as otel_context
 
 from turnpike.errors import (
     CallCancelledError,
-    InvalidRequestError,
     ProviderError,
     ProviderProtocolError,
     ProviderTimeoutError,
+    TurnpikeError,
     error_of_category,
 )
 from turnpike.gateway.effects import Effects
@@ -101,7 +101,7 @@ async def _exchange(record: CallRecord, attempt: Attempt, effects: Effects) -> N
             response = await effects.send(provider, _request_of(record), timeout_s)
             attempt.accept(response.status)
             try:
-                body = b"".join([chunk async for chunk in effects.chunks(response, timeout_s)])
+                body = await _read_body(record, response)
             finally:
                 await response.close()
         reader.read_json(body)
@@ -109,6 +109,15 @@ async def _exchange(record: CallRecord, attempt: Attempt, effects: Effects) -> N
         raise _to_provider_error(record, attempt, error) from None
     if attempt.answer.error is not None:
         raise _in_band_error(name, attempt.answer.error)
+
+
+async def _read_body(record: CallRecord, response: WireResponse) -> bytes:
+    parts = []
+    async for part in response.chunks():
+        parts.append(part)
+        # A dripping server outlives any timeout of a single read; where nothing interrupts us, this does.
+        _remaining(record)
+    return b"".join(parts)
 
 
 def _request_of(record: CallRecord) -> WireRequest:
@@ -127,7 +136,7 @@ def _remaining(record: CallRecord) -> float:
 def _to_provider_error(record: CallRecord, attempt: Attempt, error: Exception) -> Exception:
     """Name a failure of an exchange in our own terms, without the text that the SDK put into its own."""
     name = record.plan.provider_name
-    if isinstance(error, (ProviderError, InvalidRequestError)):
+    if isinstance(error, TurnpikeError):
         return error
     if isinstance(error, MalformedAnswerError):
         return ProviderProtocolError(name, str(error), accepted=True, status=attempt.http_status, original=error)
@@ -149,7 +158,7 @@ async def _ask(record: CallRecord, attempt: Attempt, effects: Effects) -> None:
     """Ask a provider that answers by means of its own; whatever it raises is passed on as it is."""
     request, provider = record.plan.request, record.plan.provider
     async with effects.deadline(_remaining(record)):
-        response = await effects.complete(provider, request)
+        response = await effects.complete(provider, request, record.remaining_s())
     attempt.accepted = True
     answer = attempt.answer
     text = getattr(response, "text", None)
@@ -261,12 +270,12 @@ class StreamRun:
         timeout_s = _remaining(self.record)
         if attempt.reader is None:
             attempt.accepted = True
-            self._events = aiter(effects.events(plan.provider, plan.request))
+            self._events = aiter(effects.events(plan.provider, plan.request, timeout_s))
             return
         async with effects.deadline(timeout_s):
             self._response = await effects.send(plan.provider, _request_of(self.record), timeout_s)
         attempt.accept(self._response.status)
-        self._events = effects.chunks(self._response, timeout_s)
+        self._events = self._response.chunks()
 
     async def _read(self, attempt: Attempt) -> None:
         events = self._events

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from turnpike.errors import ProviderError
@@ -28,7 +28,7 @@ __all__ = [
 class ProviderResponse:
     """What ``ProviderBase.complete`` returns."""
 
-    text: str
+    text: str = field(repr=False)
     tokens_in: int | None
     """All input tokens, cached ones included; ``None`` when unknown, never 0 for unknown."""
     tokens_out: int | None
@@ -40,7 +40,7 @@ class ProviderResponse:
 class ProviderStreamEvent:
     """One step of ``ProviderBase.stream``. Token counts may stand on any event; the last ones win."""
 
-    delta: str = ""
+    delta: str = field(default="", repr=False)
     finish_reason: str | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
@@ -113,7 +113,7 @@ class WireRequest:
     method: str
     path: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     format: str
     """Name of the wire format; see ``turnpike.gateway.wire``."""
     stream: bool

@@ -22,10 +22,10 @@ __all__ = ["ChatRequest", "anthropic_messages_body", "encode_body", "openai_chat
 class ChatRequest:
     """What one attempt asks of a provider."""
 
-    messages: Sequence[Message]
+    messages: Sequence[Message] = field(repr=False)
     model: str
     max_output_tokens: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Generation options that were set; see ``GENERATION_OPTIONS``."""
     stream: bool = False
 
@@ -136,15 +136,30 @@ def _responses_items(message: Message) -> list[Mapping[str, Any]]:
     items: list[Mapping[str, Any]] = []
     if message.get("content"):
         items.append({"role": message["role"], "content": message["content"]})
-    for call in calls:
-        name, arguments = _function_of(call)
-        items.append({"type": "function_call", "call_id": call.get("id", ""), "name": name, "arguments": arguments})
+    for call_id, name, arguments in _calls_of(message):
+        items.append({"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments})
     return items
 
 
-def _function_of(call: Mapping[str, Any]) -> tuple[str, str]:
-    function = call.get("function") or {}
-    return function.get("name", ""), function.get("arguments") or "{}"
+def _calls_of(message: Message) -> list[tuple[str, str, str]]:
+    """Return id, name and JSON arguments of each tool call of an assistant's message."""
+    calls = message["tool_calls"]
+    if not isinstance(calls, Sequence) or isinstance(calls, str):
+        raise InvalidRequestError("tool_calls must be a list of tool calls.")
+    return [_call_parts(index, call) for index, call in enumerate(calls)]
+
+
+def _call_parts(index: int, call: Any) -> tuple[str, str, str]:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    if not isinstance(name, str) or not isinstance(function, Mapping):
+        raise InvalidRequestError(
+            f"tool_calls[{index}] must be {{'id': ..., 'type': 'function', 'function': {{'name': ..., 'arguments': ...}}}}."
+        )
+    arguments = function.get("arguments") or "{}"
+    if not isinstance(arguments, str):
+        raise InvalidRequestError(f"tool_calls[{index}].function.arguments must be JSON text, as the model wrote it.")
+    return str(call.get("id") or ""), name, arguments
 
 
 def _responses_tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -207,7 +222,7 @@ def _anthropic_turns(messages: Sequence[Message]) -> tuple[list[dict[str, Any]],
     system: list[dict[str, Any]] = []
     turns: list[Mapping[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for message in messages:
+    for index, message in enumerate(messages):
         role = message.get("role")
         if role == "tool":
             if not results:
@@ -216,33 +231,36 @@ def _anthropic_turns(messages: Sequence[Message]) -> tuple[list[dict[str, Any]],
             continue
         results = []
         if role in ("system", "developer"):
-            system.extend(_text_blocks(message.get("content")))
+            system.extend(_text_blocks(index, message.get("content")))
         elif message.get("tool_calls"):
-            turns.append({"role": role, "content": _tool_uses(message)})
+            turns.append({"role": role, "content": _tool_uses(index, message)})
         else:
             turns.append(message)
     return system, turns
 
 
-def _text_blocks(content: Any) -> list[dict[str, Any]]:
+def _text_blocks(index: int, content: Any) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
-    return [dict(block) for block in content or ()]
+    if content is None:
+        return []
+    if not isinstance(content, Sequence) or not all(isinstance(block, Mapping) for block in content):
+        raise InvalidRequestError(f"messages[{index}].content must be text or a list of content blocks (mappings).")
+    return [dict(block) for block in content]
 
 
 def _tool_result(message: Message) -> dict[str, Any]:
     return {"type": "tool_result", "tool_use_id": message.get("tool_call_id", ""), "content": message.get("content")}
 
 
-def _tool_uses(message: Message) -> list[dict[str, Any]]:
-    blocks = _text_blocks(message.get("content"))
-    for index, call in enumerate(message["tool_calls"]):
-        name, arguments = _function_of(call)
+def _tool_uses(index: int, message: Message) -> list[dict[str, Any]]:
+    blocks = _text_blocks(index, message.get("content"))
+    for number, (call_id, name, arguments) in enumerate(_calls_of(message)):
         try:
             parsed = msgspec.json.decode(arguments)
         except msgspec.DecodeError:
-            raise InvalidRequestError(f"tool_calls[{index}] ({name}) has arguments that are not JSON.") from None
-        blocks.append({"type": "tool_use", "id": call.get("id", ""), "name": name, "input": parsed})
+            raise InvalidRequestError(f"tool_calls[{number}] ({name}) has arguments that are not JSON.") from None
+        blocks.append({"type": "tool_use", "id": call_id, "name": name, "input": parsed})
     return blocks
 
 
@@ -262,7 +280,7 @@ def _anthropic_tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 def _anthropic_tool_choice(choice: str | Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(choice, Mapping):
         function = choice.get("function")
-        return {"type": "tool", "name": function["name"]} if isinstance(function, Mapping) else choice
+        return {"type": "tool", "name": function.get("name")} if isinstance(function, Mapping) else choice
     words = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
     return words.get(choice) or {"type": "tool", "name": choice}
 

@@ -55,7 +55,7 @@ class StreamChunk:
     A chunk encodes to its text, so that a stream can be handed to a streaming response as it is.
     """
 
-    delta: str
+    delta: str = field(repr=False)
     finish_reason: str | None = None
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:

@@ -13,7 +13,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,7 +39,7 @@ _CONNECT_TIMEOUT_S = 10.0
 class ClientOptions:
     """How the clients of one provider are built."""
 
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     base_url: str | None
     transport: str = "default"
     max_connections: int = 1000

@@ -29,7 +29,7 @@ _MAX_WAITING_LINES = 10_000
 class LedgerWriter:
     """One ledger file, shared by the threads of a process; each process of a fork opens its own descriptor.
 
-    The file is created with mode 0600, its folder with 0700. Symbolic links and anything but regular files are refused. A
+    The file is created with mode 0600, folders that are missing with 0700. Symbolic links and anything but regular files are refused. A
     file that was renamed or removed is noticed and a new one is begun.
 
     Attributes:
@@ -111,7 +111,9 @@ class LedgerWriter:
 
     def _open(self) -> None:
         self._close()
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed(self.path.parents):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
         fd = os.open(self.path, _FLAGS, 0o600)
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
