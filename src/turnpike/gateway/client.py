@@ -35,6 +35,7 @@ from turnpike.gateway.stream import GatewayStream, GatewayStreamSync
 from turnpike.gateway.telemetry import CallTelemetry
 from turnpike.ledger.writer import LedgerWriter
 from turnpike.pricing import PriceBook
+from turnpike.pricing.loading import load_in_background
 from turnpike.settings import ProviderSettings, Settings
 
 __all__ = [
@@ -102,6 +103,8 @@ class Gateway:
         self._lock = threading.Lock()
         self._is_started = False
         self._warned_blocking = False
+        # Loading takes some 400 ms: long enough to have it done before the first call needs a price.
+        load_in_background()
 
     # ------------------------------------------------------------------------------------------------- calls
 
@@ -169,11 +172,7 @@ class Gateway:
         """Find out, before the first call, what would make every call fail."""
         if self._services.ledger is not None:
             self._services.ledger.check()
-        with self._lock:
-            if not self._is_started:
-                self._is_started = True
-                # Price data takes some 400 ms to load: not while a request waits, and not on the event loop.
-                threading.Thread(target=_preload_prices, name="turnpike-prices", daemon=True).start()
+        self._is_started = True
 
     def _warn_if_blocking(self, blocking: str, awaitable: str) -> None:
         if not self._warned_blocking and in_event_loop():
@@ -284,15 +283,6 @@ def _build_provider(name: str, written: ProviderSettings) -> WireProvider:
         )
     provider.name = name
     return provider
-
-
-def _preload_prices() -> None:
-    from turnpike.gateway.cost_model import preload_pricing
-
-    try:
-        preload_pricing()
-    except Exception:
-        _log.exception("loading price data failed; calls are recorded with an unknown cost until it can be loaded")
 
 
 # ------------------------------------------------------------------------------------------------- default gateway

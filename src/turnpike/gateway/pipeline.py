@@ -245,7 +245,9 @@ class StreamRun:
     async def _pull(self) -> None:
         """Bring in at least one event, beginning or repeating the request where needed."""
         attempt = self.record.attempts[-1] if self._events is not None else self.record.begin_attempt()
-        token = otel_context.attach(self.record.active_context)
+        # A body that is being read starts no spans, so only sending needs ours; a provider's own generator may do anything.
+        needs_span = self._events is None or attempt.reader is None
+        token = otel_context.attach(self.record.active_context) if needs_span else None
         try:
             if self._events is None:
                 await self._start(attempt)
@@ -262,7 +264,8 @@ class StreamRun:
         else:
             return
         finally:
-            otel_context.detach(token)
+            if token is not None:
+                otel_context.detach(token)
         await _wait_to_retry(self.record, error, self._effects)
 
     async def _start(self, attempt: Attempt) -> None:

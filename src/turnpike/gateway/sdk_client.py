@@ -33,6 +33,8 @@ from turnpike.gateway.retry import parse_retry_after
 __all__ = ["ClientOptions", "SDKProvider", "server_of"]
 
 _CONNECT_TIMEOUT_S = 10.0
+_KEPT_CONNECTIONS = 100
+"""Idle connections kept open; the SDKs' own number."""
 
 
 @dataclass(slots=True)
@@ -103,6 +105,7 @@ class SDKProvider(WireProvider):
         self._given_async, self._given_sync = self._sort_given(client, sync_client)
         self._bound: tuple[int, Any] | None = None
         self._modules: _SDKModules | None = None
+        self._base: str | None = None
         reset_in_child(self)
 
     # ------------------------------------------------------------------ clients
@@ -197,8 +200,10 @@ class SDKProvider(WireProvider):
     def _build(self, *, sync: bool) -> Any:
         sdk = self._sdk()
         options = self._options
+        # Every request looks at each idle connection, so keeping more of them than the SDKs do makes all requests slower.
         limits = sdk.http.Limits(
-            max_connections=options.max_connections, max_keepalive_connections=options.max_connections
+            max_connections=options.max_connections,
+            max_keepalive_connections=min(_KEPT_CONNECTIONS, options.max_connections),
         )
         if sync:
             transport = sdk.module.DefaultHttpxClient
@@ -243,7 +248,7 @@ class SDKProvider(WireProvider):
         """Send over the asynchronous client; see ``WireProvider.send``."""
         client = self._get_async_client()
         try:
-            response = await client.post(request.path, **self._post_arguments(request, timeout_s))
+            response = await client.post(self._url(client, request), **self._post_arguments(request, timeout_s))
         except self._sdk().sdk_error as error:
             raise self._translate(error) from None
         return _Response(response, sync=False)
@@ -252,10 +257,18 @@ class SDKProvider(WireProvider):
         """Send over the synchronous client; see ``WireProvider.send_sync``."""
         client = self._get_sync_client()
         try:
-            response = client.post(request.path, **self._post_arguments(request, timeout_s))
+            response = client.post(self._url(client, request), **self._post_arguments(request, timeout_s))
         except self._sdk().sdk_error as error:
             raise self._translate(error) from None
         return _Response(response, sync=True)
+
+    def _url(self, client: Any, request: WireRequest) -> str:
+        """Return the request's whole URL, which spares the SDK two parses; a client passed in may build its own."""
+        if client is self._given_async or client is self._given_sync:
+            return request.path
+        if self._base is None:
+            self._base = str(client.base_url).rstrip("/")
+        return self._base + request.path
 
     def _post_arguments(self, request: WireRequest, timeout_s: float) -> dict[str, Any]:
         sdk = self._sdk()
