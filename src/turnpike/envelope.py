@@ -104,10 +104,19 @@ def _enum(kind: type[E], value: Any, name: str) -> E | FutureValue:
 
 
 def _enum_or_future(kind: type[E], value: Any) -> E | FutureValue:
+    if not isinstance(value, str):
+        raise ValueError(f"{kind.__name__} must be a str; got {type(value).__name__}")
     try:
         return kind(value)
     except ValueError:
         return FutureValue(value)
+
+
+def _check_texts(record: object, names: tuple[str, ...]) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name} must be a str; got {type(value).__name__}")
 
 
 def _count(value: Any, name: str) -> None:
@@ -147,6 +156,7 @@ class AttemptRecord:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "status", _enum(EnvelopeStatus, self.status, "status"))
+        _check_texts(self, _ATTEMPT_TEXTS)
         for name in ("number", "tokens_in", "tokens_out", "cost_nano_usd"):
             _count(getattr(self, name), name)
         _measure(self.duration_ms, "duration_ms")
@@ -167,7 +177,11 @@ class AttemptRecord:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> AttemptRecord:
         """Build an attempt from a mapping; unknown keys are ignored and unknown statuses kept verbatim."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"an attempt must be a mapping; got {type(data).__name__}")
         known = {key: value for key, value in data.items() if key in _ATTEMPT_FIELDS}
+        if missing := [name for name in ("number", "provider", "model") if name not in known]:
+            raise ValueError(f"not an attempt: {', '.join(missing)} missing")
         if "status" in known:
             known["status"] = _enum_or_future(EnvelopeStatus, known["status"])
         return cls(**known)
@@ -272,6 +286,10 @@ class LLMRequestEnvelope:
             value = getattr(self, name)
             if not isinstance(value, str) or not value:
                 raise ValueError(f"{name} must be a non-empty string; got {value!r}")
+        _check_texts(self, _TEXTS)
+        for name in _SWITCHES:
+            if getattr(self, name) not in (None, True, False):
+                raise ValueError(f"{name} must be a bool or None; got {getattr(self, name)!r}")
         put(self, "cost_source", _enum(CostSource, self.cost_source, "cost_source"))
         put(self, "status", _enum(EnvelopeStatus, self.status, "status"))
         put(self, "cost_quality", _enum(CostQuality, self.cost_quality, "cost_quality"))
@@ -282,9 +300,9 @@ class LLMRequestEnvelope:
         for name in _MEASURES:
             _measure(getattr(self, name), name)
         for name in _SEQUENCES:
-            put(self, name, freeze(getattr(self, name)))
+            put(self, name, _sequence(getattr(self, name), name))
         for name in _MAPPINGS:
-            put(self, name, freeze(getattr(self, name)))
+            put(self, name, _mapping(getattr(self, name), name))
         self._check_total()
 
     def _check_total(self) -> None:
@@ -340,8 +358,8 @@ class LLMRequestEnvelope:
                 known.pop(name, None)
         if known.get("usage") is not None:
             known["usage"] = _usage(known["usage"])
-        if known.get("attempts"):
-            known["attempts"] = tuple(AttemptRecord.from_dict(item) for item in known["attempts"])
+        if known.get("attempts") is not None:
+            known["attempts"] = tuple(map(AttemptRecord.from_dict, _sequence(known["attempts"], "attempts")))
         if known.get("audit_tags", EMPTY) is None:
             del known["audit_tags"]
         return cls(**known)
@@ -358,6 +376,19 @@ class LLMRequestEnvelope:
         if "audit_tags" not in values:
             envelope.__dict__["audit_tags"] = EMPTY
         return envelope
+
+
+def _sequence(value: Any, name: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{name} must be a list or tuple; got {type(value).__name__}")
+    frozen: tuple[Any, ...] = freeze(value)
+    return frozen
+
+
+def _mapping(value: Any, name: str) -> Any:
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a mapping or None; got {type(value).__name__}")
+    return freeze(value)
 
 
 def _usage(value: Any) -> UsageVector:
@@ -404,5 +435,8 @@ _ENUM_DEFAULTS = {
     "status": EnvelopeStatus.OK.value,
     "cost_quality": CostQuality.UNKNOWN.value,
 }
+_TEXTS = tuple(item.name for item in fields(LLMRequestEnvelope) if item.type == "str | None")
+_SWITCHES = tuple(item.name for item in fields(LLMRequestEnvelope) if item.type == "bool | None")
 _FIELDS = frozenset(item.name for item in fields(LLMRequestEnvelope))
+_ATTEMPT_TEXTS = tuple(item.name for item in fields(AttemptRecord) if item.type in ("str", "str | None"))
 _ATTEMPT_FIELDS = frozenset(item.name for item in fields(AttemptRecord))

@@ -55,6 +55,10 @@ class TurnpikeError(Exception):
         """The problem type's URI."""
         return PROBLEM_BASE + self.problem
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle message and attributes: many errors take other arguments than the message they make of them."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
 
 class ConfigurationError(TurnpikeError, ValueError):
     """Something in the application's set-up is wrong; no request was sent."""
@@ -209,10 +213,10 @@ class ProviderError(TurnpikeError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the SDK's exception, whose text is not ours to hand on."""
-        return _rebuild_provider_error, (type(self), self.args, {**self.__dict__, "original": None})
+        return _rebuild, (type(self), self.args, {**self.__dict__, "original": None})
 
 
-def _rebuild_provider_error(kind: type[ProviderError], args: tuple[Any, ...], state: dict[str, Any]) -> ProviderError:
+def _rebuild(kind: type[TurnpikeError], args: tuple[Any, ...], state: dict[str, Any]) -> TurnpikeError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)

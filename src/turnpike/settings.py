@@ -6,6 +6,7 @@ no key file and imports no SDK.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -356,8 +357,8 @@ def _check_limits(settings: Settings, where: str) -> None:
     for index, entry in enumerate(settings.api_keys):
         if entry.rate_limit is not None:
             _check_rate(entry.rate_limit, f"api_keys[{index}].rate_limit", where)
-    if not settings.timeout_s > 0:
-        raise SettingsError(f"Setting 'timeout_s' in {where} must be a positive number of seconds.")
+    if not 0 < settings.timeout_s < math.inf:
+        raise SettingsError(f"Setting 'timeout_s' in {where} must be a positive, finite number of seconds.")
     if not settings.key_header.isascii() or not re.fullmatch(r"[A-Za-z0-9-]+", settings.key_header):
         raise SettingsError(f"Setting 'key_header' in {where} must be a header name such as X-API-Key.")
 
@@ -376,6 +377,8 @@ def _check_providers(settings: Settings, where: str) -> None:
                 f"Setting 'providers.{name}.type' is missing in {where}: write type = \"openai\" for a server that speaks "
                 'the OpenAI API, or type = "anthropic".'
             )
+        if provider.max_connections < 1:
+            raise SettingsError(f"Setting 'providers.{name}.max_connections' in {where} must be at least 1.")
         if provider.api is not None and (provider.type or name) != "openai":
             raise SettingsError(f"Setting 'providers.{name}.api' in {where} belongs to OpenAI providers only.")
     if settings.default_provider is not None and settings.default_provider not in settings.providers:
@@ -394,8 +397,8 @@ def _check_policies(settings: Settings, where: str) -> None:
             raise SettingsError(f"Setting '{key}.max_output_tokens' in {where} must be at least 1.")
         if policy.retry_attempts < 0:
             raise SettingsError(f"Setting '{key}.retry_attempts' in {where} must be 0 or more.")
-        if policy.timeout_s is not None and not policy.timeout_s > 0:
-            raise SettingsError(f"Setting '{key}.timeout_s' in {where} must be a positive number of seconds.")
+        if policy.timeout_s is not None and not 0 < policy.timeout_s < math.inf:
+            raise SettingsError(f"Setting '{key}.timeout_s' in {where} must be a positive, finite number of seconds.")
 
 
 def _check_keys(settings: Settings, where: str) -> None:

@@ -75,9 +75,16 @@ class UsageVector(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         sums: dict[str, int | None] = {}
         for name in cls.__struct_fields__:
             known = [value for row in rows if (value := getattr(row, name)) is not None]
-            sums[name] = sum(known) if known else None
+            sums[name] = sum(known) if known or name not in _WHOLES else None
         return cls(**sums)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts that are not zero, by name."""
-        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name))}
+        """Return the wholes that are known and the parts that are not zero, by name."""
+        return {
+            name: value
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) or (value == 0 and name in _WHOLES)
+        }
+
+
+_WHOLES = ("tokens_in", "tokens_out")

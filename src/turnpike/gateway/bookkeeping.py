@@ -117,7 +117,7 @@ def envelope_values(
         "model_selected": plan.request.model,
         "model_tier": plan.tier,
         "routing_decision": plan.routing_decision,
-        "status": _status_of(error),
+        "status": _status_of(error, attempts[-1].answer if attempts else None),
         "error_type": _error_type(plan, error),
         "retry_count": max(0, len(attempts) - 1),
         "streaming": plan.request.stream,
@@ -216,7 +216,7 @@ def _attempt_record(plan: CallPlan, attempt: Attempt) -> AttemptRecord:
             "number": attempt.number,
             "provider": attempt.provider_name,
             "model": attempt.model,
-            "status": _status_of(failure),
+            "status": _status_of(failure, answer),
             "error_type": _error_type(plan, failure),
             "http_status": attempt.http_status,
             "accepted": attempt.accepted,
@@ -240,9 +240,11 @@ def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, CallCancelledError) or not isinstance(error, Exception)
 
 
-def _status_of(error: BaseException | None) -> EnvelopeStatus:
+def _status_of(error: BaseException | None, answer: WireAnswer | None) -> EnvelopeStatus:
     if error is None:
-        return EnvelopeStatus.OK
+        # Part of a streamed answer that could not be read is missing from the text, though all of it was paid for.
+        unreadable = answer is not None and answer.malformed_events > 0
+        return EnvelopeStatus.DEGRADED if unreadable else EnvelopeStatus.OK
     return EnvelopeStatus.CANCELLED if _is_cancellation(error) else EnvelopeStatus.ERROR
 
 

@@ -99,7 +99,7 @@ class Gateway:
         if rng is not None:
             services.rng = rng
         self._services = services
-        self._planner = Planner(self.settings, self._policies, self._find_provider, services.rng)
+        self._planner = Planner(self.settings, self._registered_policies, self._find_provider, services.rng)
         self._lock = threading.Lock()
         self._is_started = False
         self._warned_blocking = False
@@ -195,6 +195,9 @@ class Gateway:
         if isinstance(provider, WireProvider):
             provider.name = name
         self._providers[name] = provider
+
+    def _registered_policies(self) -> Mapping[str, RoutePolicy]:
+        return self._policies
 
     def register_route_policy(self, route: str, policy: RoutePolicy) -> None:
         """Set the policy of ``route``, in place of what the settings say."""
@@ -318,8 +321,13 @@ class _DefaultGateway(Gateway):
 
         settings = Settings.from_env()
         super().__init__(settings, prices=DEFAULT_BOOK, ledger=_PublishedLedger() if settings.ledger else None)
-        self._policies = policies._ROUTE_POLICIES
-        self._planner = Planner(self.settings, self._policies, self._find_provider, self._services.rng)
+
+    def _registered_policies(self) -> Mapping[str, RoutePolicy]:
+        # Looked up at every call, because applications replace the dict in their tests.
+        return policies._ROUTE_POLICIES
+
+    def register_route_policy(self, route: str, policy: RoutePolicy) -> None:
+        policies.register_route_policy(route, policy)
 
     def _find_provider(self, name: str) -> Any:
         from turnpike.gateway.provider import _PROVIDERS

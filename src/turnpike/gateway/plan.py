@@ -41,7 +41,7 @@ class Planner:
 
     Args:
         settings: the gateway's settings.
-        policies: route policies registered in code; they come before those of the settings.
+        policies: returns the route policies registered in code; they come before those of the settings.
         provider_of: finds a provider by its name.
         rng: source of request ids.
     """
@@ -49,7 +49,7 @@ class Planner:
     def __init__(
         self,
         settings: Settings,
-        policies: Mapping[str, RoutePolicy],
+        policies: Callable[[], Mapping[str, RoutePolicy]],
         provider_of: Callable[[str], Any],
         rng: random.Random,
     ) -> None:
@@ -110,7 +110,7 @@ class Planner:
         Raises:
             UnknownRouteError: if there is neither, and no default.
         """
-        policy = self._policies.get(route)
+        policy = self._policies().get(route)
         if policy is not None:
             return policy
         if route not in self._from_settings:
@@ -121,7 +121,7 @@ class Planner:
             self._from_settings[route] = self._to_policy(written) if written is not None else None
         policy = self._from_settings[route]
         if policy is None:
-            raise UnknownRouteError(route, {*self._policies, *self._settings.routes})
+            raise UnknownRouteError(route, {*self._policies(), *self._settings.routes})
         return policy
 
     def _to_policy(self, written: PolicySettings) -> RoutePolicy:

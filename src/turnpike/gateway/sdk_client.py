@@ -151,6 +151,9 @@ class SDKProvider(WireProvider):
             self._start_process()
         client = self._async_clients.get(loop)
         if client is None:
+            # A client refers to its loop, so the weak key alone never lets go of loops that ended without aclose().
+            for ended in [known for known in self._async_clients if known.is_closed()]:
+                del self._async_clients[ended]
             client = self._async_clients[loop] = self._build(sync=False)
         return client
 

@@ -28,7 +28,6 @@ class _StreamBase:
 
     def __init__(self, run: StreamRun) -> None:
         self._run = run
-        self._iterated = False
 
     @property
     def request_id(self) -> str:
@@ -73,9 +72,8 @@ class _StreamBase:
             scope.discard(self)
 
     def _begin(self) -> None:
-        if self._iterated and self._run.record.is_settled:
-            raise RuntimeError("this stream has ended and cannot be read again; its text is in .result")
-        self._iterated = True
+        if self._run.result is not None:
+            raise RuntimeError("this stream has been read to its end and cannot be read again; its text is in .result")
 
     def __del__(self) -> None:
         run = getattr(self, "_run", None)

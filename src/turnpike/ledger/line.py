@@ -46,8 +46,9 @@ def ledger_line(
     line["schema_valid"] = True
     if metadata:
         for key, value in metadata.items():
-            if key not in RESERVED_KEYS:
-                line[str(key)] = value
+            name = _name(key)
+            if name not in RESERVED_KEYS:
+                line[name] = value
     return line
 
 
@@ -62,13 +63,23 @@ def encode_line(line: Mapping[str, Any]) -> bytes:
     """
     try:
         return _encode(line)
-    except (UnicodeEncodeError, TypeError, ValueError, msgspec.MsgspecError, RecursionError):
+    except Exception:
+        # Whatever a foreign object does when it is encoded, the call's own keys still make a line.
         return _encode(_representable(line, 0))
+
+
+def _name(key: Any) -> str:
+    if type(key) is str:
+        return key
+    try:
+        return str(key)
+    except Exception:
+        return f"<{type(key).__name__}>"
 
 
 def _representable(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
@@ -77,10 +88,10 @@ def _representable(value: Any, depth: int) -> Any:
     if depth > 32:
         return f"<{type(value).__name__}>"
     if isinstance(value, Mapping):
-        return {str(_representable(str(key), depth)): _representable(item, depth + 1) for key, item in value.items()}
+        return {_representable(_name(key), depth): _representable(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_representable(item, depth + 1) for item in value]
     try:
         return msgspec.json.decode(_encode(value))
-    except (UnicodeEncodeError, TypeError, ValueError, msgspec.MsgspecError):
+    except Exception:
         return f"<{type(value).__name__}>"
