@@ -78,6 +78,7 @@ async def answer(asked: Question, llm: DepGateway, who: DepContext) -> Answer:
 async def summarize(document: Document, llm: DepGateway) -> StreamingResponse:
     """Summarize a text, as server-sent events."""
     stream = llm.stream(document.text, tier="writer", system="Summarize the text in three sentences.")
+    await stream.start()  # a provider that fails at once is an error response; later, the last event says so
     return StreamingResponse(stream.sse(), media_type="text/event-stream")
 
 

@@ -33,7 +33,8 @@ def install(
 
     Args:
         app: the application; a mounted application needs its own call.
-        settings: by default the given gateway's, or else read from the environment with ``Settings.from_env()``.
+        settings: ``Settings``, or a mapping over which the environment is laid; by default the given gateway's, or
+            else the environment alone.
         gateway: a gateway of your own, which you close; one that is made here is closed at the application's shutdown.
         gate: a gate of your own, for another key store or limiter.
 
@@ -44,7 +45,7 @@ def install(
     if hasattr(app.state, "turnpike"):
         raise ConfigurationError("Turnpike is installed on this application already. Call install(app, ...) once.")
     if gate is None or gateway is None:
-        chosen = gateway.settings if settings is None and gateway is not None else _read(settings)
+        chosen = gateway.settings if settings is None and gateway is not None else Settings.load(settings)
         gate = gate if gate is not None else Gate(chosen)
         if gateway is None:
             gateway = Gateway(chosen)
@@ -54,12 +55,6 @@ def install(
     app.add_exception_handler(Problem, _respond)
     app.add_exception_handler(TurnpikeError, _respond)
     _document_header(app, gate.key_header)
-
-
-def _read(settings: Settings | Mapping[str, Any] | None) -> Settings:
-    if settings is None:
-        return Settings.from_env()
-    return settings if isinstance(settings, Settings) else Settings.from_dict(settings)
 
 
 async def _respond(_request: Request, error: Exception) -> Response:

@@ -30,8 +30,13 @@ class SystemClock:
 
     __slots__ = ()
 
-    monotonic = staticmethod(time.perf_counter)
-    time = staticmethod(time.time)
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start that never run backwards."""
+        return time.perf_counter()
+
+    def time(self) -> float:
+        """Seconds since the Unix epoch, UTC."""
+        return time.time()
 
 
 SYSTEM_CLOCK: Clock = SystemClock()

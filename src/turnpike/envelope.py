@@ -270,6 +270,8 @@ class LLMRequestEnvelope:
     cost_quality: CostQuality | FutureValue = CostQuality.UNKNOWN
     cost_notes: tuple[str, ...] = ()
     pricing_version: str | None = None
+    pricing_provider: str | None = None
+    """Whose price list was asked, by the ids of genai-prices."""
     pricing_model_id: str | None = None
     tokens_method: str | None = None
     """How the token counts were obtained: ``provider``, or ``None`` when there are none."""

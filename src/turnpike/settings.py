@@ -39,7 +39,7 @@ _ENV_ONLY = {"TURNPIKE_CONFIG", "TURNPIKE_SEMCONV"}
 _PERIOD_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _RATE = re.compile(r"(\d{1,9})\s*(?:/|per)\s*(second|minute|hour|day)s?", re.ASCII)
 
-S = TypeVar("S", bound="msgspec.Struct")
+T = TypeVar("T")
 
 
 class RateLimit(msgspec.Struct, frozen=True):
@@ -104,12 +104,16 @@ class TierSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class PolicySettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The rule of one route, or of all that have none of their own."""
 
-    max_output_tokens: int = 1024
-    retry_attempts: int = 2
+    max_output_tokens: int | None = None
+    """Upper bound of an answer in tokens; 1024 where nothing sets it. A route takes what it does not set from
+    ``default_policy``, here and below."""
+    retry_attempts: int | None = None
+    """How often a failed request is tried again; 2 where nothing sets it."""
     timeout_s: float | None = None
+    """Deadline of a whole call in seconds; by default the ``timeout_s`` of all routes."""
     provider: str | None = None
     tiers: dict[str, str | TierSettings] = {}
-    cache_enabled: bool = False
+    cache_enabled: bool | None = None
 
 
 class ApiKeySettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -197,14 +201,36 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         data.update(_from_variables(env))
         return _checked(_convert(data, where), where)
 
+    @classmethod
+    def load(cls, given: Settings | Mapping[str, Any] | None) -> Settings:
+        """Return the settings that a gateway or an adapter was given.
+
+        ``Settings`` are taken as they are. A mapping holds the application's defaults, over which the environment is laid,
+        so that what an operator sets in a deployment counts; ``None`` is the environment alone.
+
+        Raises:
+            SettingsError: if a key is wrong, or ``given`` is none of these.
+        """
+        if isinstance(given, Settings):
+            return given
+        if given is None or isinstance(given, Mapping):
+            return cls.from_env(defaults=given)
+        raise SettingsError(f"settings must be Settings, a mapping or None; got {type(given).__name__}.")
+
     def policy(self, route: str) -> PolicySettings | None:
-        """Return the rule of ``route``: its own, else the default, else ``None``."""
-        own = self.routes.get(route)
-        if own is not None:
-            return own
-        if self.default_policy is not None:
-            return self.default_policy
-        return PolicySettings() if self.providers else None
+        """Return the rule of ``route``, its own over the default; ``None`` if there is neither."""
+        own, default = self.routes.get(route), self.default_policy
+        if own is None and default is None:
+            return PolicySettings() if self.providers else None
+        own, default = own or PolicySettings(), default or PolicySettings()
+        return PolicySettings(
+            max_output_tokens=_first(own.max_output_tokens, default.max_output_tokens),
+            retry_attempts=_first(own.retry_attempts, default.retry_attempts),
+            timeout_s=_first(own.timeout_s, default.timeout_s),
+            provider=_first(own.provider, default.provider),
+            tiers={**default.tiers, **own.tiers},
+            cache_enabled=_first(own.cache_enabled, default.cache_enabled),
+        )
 
     def provider_name(self) -> str:
         """Return the provider of policies and tiers that name none; empty if there are several to choose from."""
@@ -213,6 +239,10 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if len(self.providers) > 1:
             return ""
         return next(iter(self.providers), "openai")
+
+
+def _first(value: T | None, fallback: T | None) -> T | None:
+    return fallback if value is None else value
 
 
 def _read_toml(path: str | os.PathLike[str]) -> Mapping[str, Any]:
@@ -393,9 +423,9 @@ def _check_policies(settings: Settings, where: str) -> None:
     if settings.default_policy is not None:
         policies["default_policy"] = settings.default_policy
     for key, policy in policies.items():
-        if policy.max_output_tokens < 1:
+        if policy.max_output_tokens is not None and policy.max_output_tokens < 1:
             raise SettingsError(f"Setting '{key}.max_output_tokens' in {where} must be at least 1.")
-        if policy.retry_attempts < 0:
+        if policy.retry_attempts is not None and policy.retry_attempts < 0:
             raise SettingsError(f"Setting '{key}.retry_attempts' in {where} must be 0 or more.")
         if policy.timeout_s is not None and not 0 < policy.timeout_s < math.inf:
             raise SettingsError(f"Setting '{key}.timeout_s' in {where} must be a positive, finite number of seconds.")

@@ -67,7 +67,7 @@ class Gate:
         clock: Clock = SYSTEM_CLOCK,
         limiter: RequestLimiter | None = None,
     ) -> None:
-        self.key_header = settings.key_header
+        self.key_header: str = settings.key_header
         """Name of the header that holds the key."""
         self._keys = key_store
         if key_store is None and settings.api_keys:

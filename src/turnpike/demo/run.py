@@ -93,11 +93,11 @@ def _print_outcome(console: Console, outcome: Outcome, reckoning: Reckoning) -> 
     if reckoning.undelivered:
         console.print(
             f"{reckoning.undelivered} answer was abandoned before its whole usage was sent: the provider bills "
-            f"{_usd(reckoning.undelivered_nano_usd)} USD for it; the ledger has {_usd(reckoning.undelivered_known_nano_usd)} "
-            "USD, marked as partial, and leaves it out of the comparison."
+            f"{_usd(reckoning.undelivered_nano_usd)} USD for it; the ledger has "
+            f"{_usd(reckoning.undelivered_known_nano_usd)} USD, marked as partial, and leaves it out of the comparison."
         )
     ledger, bill = reckoning.ledger_nano_usd, reckoning.bill_nano_usd
     verdict = "[green]they agree to the nano-dollar[/green]" if reckoning.agrees else "[red]they differ[/red]"
-    console.print(f"Ledger {ledger:,} nano-USD, simulator's bill book {bill:,} nano-USD: {verdict}.")
+    console.print(f"Ledger {ledger:,} nano-USD, simulator's bill book {bill:,} nano-USD:\n{verdict}.", soft_wrap=True)
     for problem in (*outcome.failures, *reckoning.differences):
         console.print(f"[red]{problem}[/red]")

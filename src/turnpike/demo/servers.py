@@ -62,9 +62,14 @@ def running_app(stack: str, environment: Mapping[str, str], log: Path) -> Iterat
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(examples_folder()), "fastapi_app:app"]
     command += ["--port", str(port), "--log-level", "warning"]
     url = f"http://127.0.0.1:{port}"
-    with _process(command, {**os.environ, **environment}, log), httpx2.Client() as client:
+    with _process(command, {**_without_own_settings(), **environment}, log), httpx2.Client() as client:
         _wait_until_answering(client, f"{url}/healthz", "the example service", log)
         yield url
+
+
+def _without_own_settings() -> dict[str, str]:
+    """Return the environment without the user's Turnpike settings, which are meant for services of their own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("TURNPIKE_", "APP_API_KEY"))}
 
 
 def _free_port() -> int:

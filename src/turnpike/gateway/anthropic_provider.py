@@ -10,7 +10,7 @@ from turnpike.errors import MissingAPIKeyError
 from turnpike.gateway.options import GENERATION_OPTIONS
 from turnpike.gateway.provider_base import WireRequest
 from turnpike.gateway.request_body import ChatRequest, anthropic_messages_body, encode_body
-from turnpike.gateway.sdk_client import ClientOptions, SDKProvider, server_of
+from turnpike.gateway.sdk_client import ClientOptions, SDKProvider
 
 __all__ = ["AnthropicProvider"]
 
@@ -30,6 +30,8 @@ class AnthropicProvider(SDKProvider):
 
     sdk_name = "anthropic"
     async_class = "AsyncAnthropic"
+    base_url_variable = "ANTHROPIC_BASE_URL"
+    default_base_url = "https://api.anthropic.com"
     sync_class = "Anthropic"
     supported_options: ClassVar[frozenset[str]] = GENERATION_OPTIONS - {"seed"}
 
@@ -61,13 +63,6 @@ class AnthropicProvider(SDKProvider):
     def wire_format(self) -> str:
         """Always ``anthropic-messages``."""
         return "anthropic-messages"
-
-    @property
-    def server(self) -> tuple[str | None, int | None]:
-        """Host and port that requests go to."""
-        given = self._given_async or self._given_sync
-        base_url = str(given.base_url) if given is not None else self._options.base_url
-        return server_of(base_url or os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com")
 
     def prepare(self, request: ChatRequest) -> WireRequest:
         """Write the request for the Messages API."""

@@ -8,7 +8,7 @@ from typing import Any
 from turnpike.clock import Clock
 from turnpike.context import LLMRequestContext
 from turnpike.errors import ProviderError, TurnpikeError
-from turnpike.gateway.provider_base import WireProvider, WireRequest
+from turnpike.gateway.provider_base import WireRequest
 from turnpike.gateway.request_body import ChatRequest
 from turnpike.gateway.wire import WireAnswer, WireReader
 from turnpike.pricing import Price
@@ -33,16 +33,13 @@ class CallPlan:
     retry_attempts: int
     timeout_s: float
     cache_enabled: bool
+    api: str | None = None
+    """Wire format of the provider; ``None`` for providers that answer by means of their own."""
     routing_decision: str | None = None
     wire_request: WireRequest | None = None
     """The request as it will be sent, for wire providers."""
     scope: Any = None
     """The request scope in which the call was made, if any."""
-
-    @property
-    def api(self) -> str | None:
-        """Wire format of the provider; ``None`` for providers that answer by means of their own."""
-        return self.provider.wire_format if isinstance(self.provider, WireProvider) else None
 
 
 class Attempt:
@@ -64,17 +61,17 @@ class Attempt:
     )
 
     def __init__(self, number: int, provider_name: str, model: str, reader: WireReader | None, clock: Clock) -> None:
-        self.number = number
-        self.provider_name = provider_name
-        self.model = model
-        self.reader = reader
+        self.number: int = number
+        self.provider_name: str = provider_name
+        self.model: str = model
+        self.reader: WireReader | None = reader
         self.answer: WireAnswer = reader.answer if reader is not None else WireAnswer()
         self.accepted: bool | None = None
         self.http_status: int | None = None
         self.error: BaseException | None = None
         self.price: Price | None = None
         self._clock = clock
-        self.started_s = clock.monotonic()
+        self.started_s: float = clock.monotonic()
         self.duration_s: float | None = None
 
     def accept(self, status: int) -> None:

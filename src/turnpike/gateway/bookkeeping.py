@@ -15,7 +15,6 @@ from turnpike.envelope import ENVELOPE_SCHEMA_VERSION, AttemptRecord, CostQualit
 from turnpike.errors import CallCancelledError, MissingAPIKeyError, ProviderError, TurnpikeError
 from turnpike.frozen import FrozenDict, freeze
 from turnpike.gateway.attempt import Attempt, CallPlan
-from turnpike.gateway.provider_base import WireProvider
 from turnpike.gateway.services import Services
 from turnpike.gateway.wire import WireAnswer
 from turnpike.pricing import Price
@@ -39,7 +38,7 @@ def price_attempt(plan: CallPlan, attempt: Attempt, services: Services, opened_a
         return None
     try:
         price = _price(plan, attempt, services, datetime.fromtimestamp(opened_at, UTC))
-    except Exception:
+    except Exception:  # noqa: BLE001
         _log.exception("pricing call %s failed; its cost is recorded as unknown", plan.request_id)
         return None
     if price.usage is not None and price.cost_nano_usd is None and not _NO_LIST_PRICE.isdisjoint(price.notes):
@@ -49,14 +48,14 @@ def price_attempt(plan: CallPlan, attempt: Attempt, services: Services, opened_a
 
 def _price(plan: CallPlan, attempt: Attempt, services: Services, at: datetime) -> Price:
     answer, provider = attempt.answer, plan.provider
-    if not isinstance(provider, WireProvider):
+    if plan.api is None:
         return services.prices.price_counts(
             answer.usage, models=(answer.response_model, attempt.model), at=at, is_partial=not answer.complete
         )
     return services.prices.price(
         answer.usage,
         provider=provider.pricing_provider,
-        api=provider.wire_format,
+        api=plan.api,
         model=answer.response_model or attempt.model,
         requested_model=attempt.model,
         at=at,
@@ -125,6 +124,7 @@ def envelope_values(
         "audit_tags": FrozenDict(context.to_audit_tags()),
         "attributed": plan.attributed,
         "provider_api": plan.api,
+        "pricing_provider": plan.provider.pricing_provider if plan.api is not None else None,
         "finish_reason": finish_reason,
     }
     if attempts:
@@ -262,7 +262,7 @@ def _error_type(plan: CallPlan, error: BaseException | None) -> str | None:
         return "auth_error" if isinstance(error, MissingAPIKeyError) else "invalid_request"
     try:
         category = plan.provider.categorize_error(error)
-    except Exception:
+    except Exception:  # noqa: BLE001
         _log.warning("categorize_error of provider %s failed", plan.provider_name, exc_info=True)
         return "unknown"
     return category if isinstance(category, str) and category in _CATEGORIES else "unknown"

@@ -6,7 +6,9 @@ import logging
 import random
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias, Unpack
 
@@ -16,6 +18,7 @@ from turnpike.clock import SYSTEM_CLOCK, Clock
 from turnpike.context import LLMRequestContext, current_binding
 from turnpike.errors import SettingsError, UnknownProviderError
 from turnpike.gateway import policies, telemetry
+from turnpike.gateway.cost_model import DEFAULT_BOOK, preload_pricing
 from turnpike.gateway.effects import AsyncEffects, Effects, SyncEffects, in_event_loop, run_sync
 from turnpike.gateway.options import CallOptions, Message, Prompt
 from turnpike.gateway.pipeline import StreamRun, run_call
@@ -35,8 +38,8 @@ from turnpike.gateway.stream import GatewayStream, GatewayStreamSync
 from turnpike.gateway.telemetry import CallTelemetry
 from turnpike.ledger.writer import LedgerWriter
 from turnpike.pricing import PriceBook
-from turnpike.pricing.loading import load_in_background
 from turnpike.settings import ProviderSettings, Settings
+from turnpike.warm_up import warm_up_in_background
 
 __all__ = [
     "CallResult",
@@ -63,7 +66,7 @@ class Gateway:
     is safe to use from many threads, tasks, event loops and forked processes at once.
 
     Args:
-        settings: ``Settings``, or a mapping that ``Settings.from_dict`` reads. ``None`` reads the environment.
+        settings: ``Settings``, or a mapping over which the environment is laid; ``None`` is the environment alone.
         prices: a price book of its own; by default a new one.
         ledger: where lines go; by default the file that the settings name.
         tracer_provider: by default OpenTelemetry's global one; the same goes for ``meter_provider``.
@@ -85,7 +88,7 @@ class Gateway:
         clock: Clock = SYSTEM_CLOCK,
         rng: random.Random | None = None,
     ) -> None:
-        self.settings = _to_settings(settings)
+        self.settings: Settings = Settings.load(settings)
         self._providers: dict[str, Any] = {}
         self._policies: dict[str, RoutePolicy] = {}
         if ledger is None and self.settings.ledger:
@@ -103,8 +106,11 @@ class Gateway:
         self._lock = threading.Lock()
         self._is_started = False
         self._warned_blocking = False
-        # Loading takes some 400 ms: long enough to have it done before the first call needs a price.
-        load_in_background()
+        warm_up_in_background(self._warm_up_tasks())
+
+    def _warm_up_tasks(self) -> list[Callable[[], object]]:
+        kinds = {written.type or name for name, written in self.settings.providers.items()}
+        return [preload_pricing, *(partial(import_module, kind) for kind in sorted(kinds))]
 
     # ------------------------------------------------------------------------------------------------- calls
 
@@ -165,7 +171,7 @@ class Gateway:
         if not self._is_started:
             self._start()
         # A stream may be opened where no loop runs yet; it is checked again when it is sent.
-        if isinstance(plan.provider, WireProvider) and (sync or in_event_loop()):
+        if plan.api is not None and (sync or in_event_loop()):
             plan.provider.connect(sync=sync)
 
     def _start(self) -> None:
@@ -222,9 +228,12 @@ class Gateway:
 
     # ------------------------------------------------------------------------------------------------- closing
 
+    def _built_providers(self) -> list[Any]:
+        return list(self._providers.values())
+
     async def aclose(self) -> None:
         """Close the clients of this event loop and write what still waits to be written."""
-        for provider in self._providers.values():
+        for provider in self._built_providers():
             close = getattr(provider, "aclose", None) if isinstance(provider, WireProvider) else None
             if close is not None:
                 await close()
@@ -233,7 +242,7 @@ class Gateway:
     def close(self) -> None:
         """Close the synchronous clients and write what still waits to be written. The gateway stays usable."""
         self._services.drain()
-        for provider in self._providers.values():
+        for provider in self._built_providers():
             close = getattr(provider, "close", None) if isinstance(provider, WireProvider) else None
             if close is not None:
                 close()
@@ -243,16 +252,6 @@ class Gateway:
 
     def __repr__(self) -> str:
         return f"<Gateway providers={sorted({*self._providers, *self.settings.providers})}>"
-
-
-def _to_settings(settings: Settings | Mapping[str, Any] | None) -> Settings:
-    if settings is None:
-        return Settings.from_env()
-    if isinstance(settings, Settings):
-        return settings
-    if isinstance(settings, Mapping):
-        return Settings.from_dict(settings)
-    raise SettingsError(f"Gateway(settings) takes Settings, a mapping or None; got {type(settings).__name__}.")
 
 
 def _build_provider(name: str, written: ProviderSettings) -> WireProvider:
@@ -317,8 +316,6 @@ class _DefaultGateway(Gateway):
     """The gateway behind ``call_llm`` and the ``register_*`` functions: it works on the published registries."""
 
     def __init__(self) -> None:
-        from turnpike.gateway.cost_model import DEFAULT_BOOK
-
         settings = Settings.from_env()
         super().__init__(settings, prices=DEFAULT_BOOK, ledger=_PublishedLedger() if settings.ledger else None)
 
@@ -337,6 +334,11 @@ class _DefaultGateway(Gateway):
         # Looked up at every call in this module's namespace, where applications have learned to replace it.
         return get_provider(name)
 
+    def _built_providers(self) -> list[Any]:
+        from turnpike.gateway.provider import _PROVIDERS
+
+        return [*_PROVIDERS.values(), *super()._built_providers()]
+
     def register_provider(self, name: str, provider: Any) -> None:
         from turnpike.gateway.provider import register_provider
 
@@ -349,7 +351,7 @@ _default_lock = threading.Lock()
 
 def default_gateway() -> Gateway:
     """Return the process's default gateway, configured from the environment when it is first asked for."""
-    global _default
+    global _default  # noqa: PLW0603
     if _default is None:
         with _default_lock:
             if _default is None:
@@ -407,6 +409,6 @@ def call_llm_stream(
     metadata: Mapping[str, Any] | None = None,
     context: LLMRequestContext | None = None,
 ) -> GatewayStream:
-    """Open a streamed answer through the default gateway; arguments as for ``call_llm``, errors as for ``Gateway.stream``."""
+    """Open a streamed answer through the default gateway; arguments as for ``call_llm``, errors as for ``stream``."""
     asked, options = _published_options(prompt, messages, model_tier, route_name, metadata, context)
     return default_gateway().stream(asked, **options)

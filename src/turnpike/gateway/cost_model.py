@@ -15,7 +15,8 @@ from typing import Final
 
 from turnpike.envelope import CostQuality, CostSource
 from turnpike.pricing import NOTES, Price, PriceBook
-from turnpike.pricing.loading import load_prices
+from turnpike.pricing.snapshot import load_snapshot
+from turnpike.pricing.supplement import load_supplement
 
 __all__ = [
     "DEFAULT_BOOK",
@@ -126,7 +127,8 @@ def get_pricing() -> dict[str, dict[str, float]]:
 
 def preload_pricing() -> None:
     """Load the price data now. Blocks for some hundred milliseconds the first time: call it in a thread at start."""
-    load_prices()
+    load_snapshot()
+    load_supplement()
     price_usage({"prompt_tokens": 1, "completion_tokens": 1}, provider="openai", api="openai-chat", model="gpt-4o-mini")
 
 

@@ -9,7 +9,7 @@ from turnpike.errors import ConfigurationError, MissingAPIKeyError
 from turnpike.gateway.options import GENERATION_OPTIONS
 from turnpike.gateway.provider_base import WireRequest
 from turnpike.gateway.request_body import ChatRequest, encode_body, openai_chat_body, openai_responses_body
-from turnpike.gateway.sdk_client import ClientOptions, SDKProvider, server_of
+from turnpike.gateway.sdk_client import ClientOptions, SDKProvider
 
 __all__ = ["OpenAIProvider"]
 
@@ -35,6 +35,8 @@ class OpenAIProvider(SDKProvider):
 
     sdk_name = "openai"
     async_class = "AsyncOpenAI"
+    base_url_variable = "OPENAI_BASE_URL"
+    default_base_url = "https://api.openai.com/v1"
     sync_class = "OpenAI"
     supported_options: ClassVar[frozenset[str]] = GENERATION_OPTIONS
 
@@ -75,13 +77,6 @@ class OpenAIProvider(SDKProvider):
     def wire_format(self) -> str:
         """``openai-chat`` or ``openai-responses``."""
         return self._format
-
-    @property
-    def server(self) -> tuple[str | None, int | None]:
-        """Host and port that requests go to."""
-        given = self._given_async or self._given_sync
-        base_url = str(given.base_url) if given is not None else self._options.base_url
-        return server_of(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
 
     def prepare(self, request: ChatRequest) -> WireRequest:
         """Write the request for the API that was chosen."""

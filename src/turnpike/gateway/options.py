@@ -81,7 +81,16 @@ _NAMES = frozenset(CallOptions.__annotations__)
 _NUMBERS = ("temperature", "top_p", "timeout")
 _TEXTS = ("tier", "model", "provider", "route", "system", "reasoning_effort")
 _OWNED = frozenset(
-    ("model", "messages", "input", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens")
+    (
+        "model",
+        "messages",
+        "input",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+    )
 )
 """Keys of a request body that extra may not set, because limits and books rest on them."""
 _MAPPINGS = ("metadata", "response_format", "extra")

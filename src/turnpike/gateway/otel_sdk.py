@@ -37,7 +37,7 @@ class TracePipeline:
 
     def __init__(self) -> None:
         self._relay = _Relay()
-        self.provider = TracerProvider(resource=make_resource(), shutdown_on_exit=False)
+        self.provider: TracerProvider = TracerProvider(resource=make_resource(), shutdown_on_exit=False)
         self.provider.add_span_processor(self._relay)
 
     def open(self) -> None:
@@ -66,7 +66,7 @@ class MetricPipeline:
         self._reader: _Reader | None = _built("metrics", _reader)
         self._is_open = True
         readers = [self._reader] if self._reader is not None else []
-        self.provider = MeterProvider(readers, make_resource(), shutdown_on_exit=False)
+        self.provider: MeterProvider = MeterProvider(readers, make_resource(), shutdown_on_exit=False)
 
     def open(self) -> None:
         """Begin to export again after ``close``, if the environment says where and the SDK can."""

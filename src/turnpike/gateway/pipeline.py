@@ -49,11 +49,11 @@ async def _attempt(record: CallRecord, attempt: Attempt, effects: Effects) -> Ex
     """Make one attempt inside the call's span; return what failed, if it did."""
     token = otel_context.attach(record.active_context)
     try:
-        if isinstance(record.plan.provider, WireProvider):
+        if record.plan.api is not None:
             await _exchange(record, attempt, effects)
         else:
             await _ask(record, attempt, effects)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         attempt.end(error)
         return error
     except BaseException as error:
@@ -85,7 +85,7 @@ def _retry_delay_s(record: CallRecord, error: Exception) -> float | None:
 def _is_retryable(provider: Any, error: Exception) -> bool:
     try:
         return provider.is_retryable(error) is True
-    except Exception:
+    except Exception:  # noqa: BLE001
         # A provider's faulty judgement must not hide what went wrong.
         return False
 
@@ -105,7 +105,7 @@ async def _exchange(record: CallRecord, attempt: Attempt, effects: Effects) -> N
             finally:
                 await response.close()
         reader.read_json(body)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         raise _to_provider_error(record, attempt, error) from None
     if attempt.answer.error is not None:
         raise _in_band_error(name, attempt.answer.error)
@@ -157,8 +157,11 @@ def _in_band_error(name: str, error: WireError) -> ProviderError:
 async def _ask(record: CallRecord, attempt: Attempt, effects: Effects) -> None:
     """Ask a provider that answers by means of its own; whatever it raises is passed on as it is."""
     request, provider = record.plan.request, record.plan.provider
-    async with effects.deadline(_remaining(record)):
-        response = await effects.complete(provider, request, record.remaining_s())
+    try:
+        async with effects.deadline(_remaining(record)):
+            response = await effects.complete(provider, request, record.remaining_s())
+    except TimeoutError as error:
+        raise _own_deadline(record, error) from None
     attempt.accepted = True
     answer = attempt.answer
     text = getattr(response, "text", None)
@@ -166,6 +169,14 @@ async def _ask(record: CallRecord, attempt: Attempt, effects: Effects) -> None:
     _take_counts(attempt, response)
     _take_names(attempt, response)
     answer.complete = True
+
+
+def _own_deadline(record: CallRecord, error: TimeoutError) -> Exception:
+    """Tell the call's deadline from a timeout of the provider's own, which is passed on as it is."""
+    if record.remaining_s() > 0:
+        return error
+    detail = f"no complete answer within {record.plan.timeout_s:g} s"
+    return ProviderTimeoutError(record.plan.provider_name, detail, original=error)
 
 
 def _take_counts(attempt: Attempt, source: Any) -> None:
@@ -197,7 +208,7 @@ class StreamRun:
     __slots__ = ("_effects", "_events", "_last_pull_s", "_pending", "_pulling", "_response", "record", "result")
 
     def __init__(self, record: CallRecord, effects: Effects) -> None:
-        self.record = record
+        self.record: CallRecord = record
         self.result: CallResult | None = None
         self._effects = effects
         self._pending: deque[StreamChunk] = deque()
@@ -214,8 +225,14 @@ class StreamRun:
             CallCancelledError: if the stream was closed from elsewhere.
             ProviderError: if the provider failed.
         """
+        if not self._pending:
+            await self.fill()
+        return self._pending.popleft()
+
+    async def fill(self) -> None:
+        """Bring in at least one chunk, without handing it out; errors as for ``next``."""
         if self._pending:
-            return self._pending.popleft()
+            return
         if self.record.is_settled:
             raise self._ended()
         if self._pulling:
@@ -231,7 +248,6 @@ class StreamRun:
         finally:
             self._pulling = False
             self._last_pull_s = self.record.now_s()
-        return self._pending.popleft()
 
     def _ended(self) -> Exception:
         if self.result is not None:
@@ -252,7 +268,7 @@ class StreamRun:
             if self._events is None:
                 await self._start(attempt)
             await self._read(attempt)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001
             if self.record.is_settled:
                 # finish() was called meanwhile and has shut the socket: what broke here is only the sound of it.
                 raise self._ended() from None
@@ -374,6 +390,6 @@ class StreamRun:
                 await close()
             if response is not None:
                 await response.close()
-        except Exception:
+        except Exception:  # noqa: BLE001
             # The call is settled or about to be; a failure to hang up changes nothing of it.
             pass

@@ -33,6 +33,8 @@ _log = logging.getLogger("turnpike.gateway")
 UNROUTED = "unrouted"
 """Route name of a call made outside a request and without ``route=``."""
 
+_MAX_OUTPUT_TOKENS = 1024
+_RETRY_ATTEMPTS = 2
 _EMPTY = LLMRequestContext()
 
 
@@ -77,6 +79,7 @@ class Planner:
         provider = self._provider_of(provider_name)
         generation = self._generation_options(provider_name, provider, options)
         request = ChatRequest(messages, model, self._bound(policy, options), generation, stream)
+        api = provider.wire_format if isinstance(provider, WireProvider) else None
         context = _identity(options, binding)
         attributed = context.tenant_id is not None
         if not attributed:
@@ -98,7 +101,8 @@ class Planner:
             timeout_s=options.get("timeout") or policy.timeout_s or self._settings.timeout_s,
             cache_enabled=policy.cache_enabled,
             routing_decision=decision if isinstance(decision, str) else None,
-            wire_request=provider.prepare(request) if isinstance(provider, WireProvider) else None,
+            wire_request=provider.prepare(request) if api is not None else None,
+            api=api,
             scope=binding.streams if binding is not None else None,
         )
 
@@ -135,9 +139,9 @@ class Planner:
             else:
                 models[tier] = target
         return RoutePolicy(
-            max_output_tokens=written.max_output_tokens,
-            retry_attempts=written.retry_attempts,
-            cache_enabled=written.cache_enabled,
+            max_output_tokens=_MAX_OUTPUT_TOKENS if written.max_output_tokens is None else written.max_output_tokens,
+            retry_attempts=_RETRY_ATTEMPTS if written.retry_attempts is None else written.retry_attempts,
+            cache_enabled=bool(written.cache_enabled),
             model_for_tier=models,
             provider_name=written.provider or self._settings.provider_name(),
             timeout_s=written.timeout_s,

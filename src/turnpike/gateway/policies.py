@@ -47,7 +47,9 @@ class RoutePolicy:
         if type(self.retry_attempts) is not int or self.retry_attempts < 0:
             raise ValueError(f"RoutePolicy.retry_attempts must be a non-negative integer; got {self.retry_attempts!r}")
         if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
-            raise ValueError(f"RoutePolicy.timeout_s must be a positive, finite number of seconds; got {self.timeout_s!r}")
+            raise ValueError(
+                f"RoutePolicy.timeout_s must be a positive, finite number of seconds; got {self.timeout_s!r}"
+            )
         object.__setattr__(self, "model_for_tier", freeze(self.model_for_tier))
         object.__setattr__(self, "provider_for_tier", freeze(self.provider_for_tier))
 

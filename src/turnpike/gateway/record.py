@@ -19,7 +19,6 @@ from turnpike.envelope import LLMRequestEnvelope
 from turnpike.errors import CallCancelledError, ProviderError
 from turnpike.gateway.attempt import Attempt, CallPlan
 from turnpike.gateway.bookkeeping import envelope_values, price_attempt
-from turnpike.gateway.provider_base import WireProvider
 from turnpike.gateway.result import CallResult
 from turnpike.gateway.services import Services
 from turnpike.gateway.telemetry import SpanStart
@@ -50,13 +49,13 @@ class CallRecord:
     )
 
     def __init__(self, plan: CallPlan, services: Services) -> None:
-        self.plan = plan
+        self.plan: CallPlan = plan
         self._services = services
         self._lock = threading.Lock()
         self.attempts: list[Attempt] = []
         self.envelope: LLMRequestEnvelope | None = None
         self.first_token_s: float | None = None
-        self.consumer_s = 0.0
+        self.consumer_s: float = 0.0
         """Seconds that a stream has waited for its consumer: no part of the provider's latency."""
 
     # ------------------------------------------------------------------------------------------------- open
@@ -64,13 +63,13 @@ class CallRecord:
     def open(self, parent: Context) -> None:
         """Start the clock and the span. ``parent`` is the OpenTelemetry context in which the call was made."""
         plan, clock = self.plan, self._services.clock
-        self.opened_at = clock.time()
+        self.opened_at: float = clock.time()
         self._opened_s = clock.monotonic()
         self._span_start = _span_start(plan)
         self._span = self._services.telemetry.start(self._span_start, parent)
         # The provider must not see the application's baggage: it may name tenants and users.
         base = baggage.clear(parent) if baggage.get_all(parent) else parent
-        self.active_context = trace.set_span_in_context(self._span, base)
+        self.active_context: Context = trace.set_span_in_context(self._span, base)
 
     def remaining_s(self) -> float:
         """Return the time left of the call's deadline, in seconds; time spent by a stream's consumer does not count."""
@@ -167,7 +166,7 @@ class CallRecord:
                 timestamp = utc_stamp(services.clock.time())
                 line = ledger_line(envelope, timestamp=timestamp, metadata=self.plan.metadata)
                 services.ledger.append(encode_line(line))
-        except Exception:
+        except Exception:  # noqa: BLE001
             _log.exception("writing the line of call %s failed", self.plan.request_id)
         services.telemetry.finish(
             self._span,
@@ -199,7 +198,7 @@ class CallRecord:
 def _span_start(plan: CallPlan) -> SpanStart:
     provider, request = plan.provider, plan.request
     options = request.options
-    host, port = provider.server if isinstance(provider, WireProvider) else (None, None)
+    host, port = provider.server if plan.api is not None else (None, None)
     name = getattr(provider, "provider_name", None)
     stop = options.get("stop") or ()
     response_format = options.get("response_format")

@@ -48,8 +48,8 @@ def _seconds(value: str | None) -> float | None:
 def next_delay_s(failures: int, retry_after_s: float | None, remaining_s: float, rng: random.Random) -> float | None:
     """Return how long to wait before the next attempt, or ``None`` if there is no time for one.
 
-    Without a word from the provider the wait doubles from half a second, capped, with full jitter below (so that callers
-    that failed together do not come back together). A ``Retry-After`` is honoured to the letter.
+    Without a word from the provider the wait doubles from half a second, capped, of which a random half is
+    left out so that callers that failed together do not come back together. A ``Retry-After`` is honoured to the letter.
 
     Args:
         failures: attempts that have failed so far, at least 1.

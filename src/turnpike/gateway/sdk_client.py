@@ -30,7 +30,7 @@ from turnpike.fork import reset_in_child
 from turnpike.gateway.provider_base import WireProvider, WireRequest, WireResponse
 from turnpike.gateway.retry import parse_retry_after
 
-__all__ = ["ClientOptions", "SDKProvider", "server_of"]
+__all__ = ["ClientOptions", "SDKProvider"]
 
 _CONNECT_TIMEOUT_S = 10.0
 _KEPT_CONNECTIONS = 100
@@ -94,9 +94,12 @@ class SDKProvider(WireProvider):
     """Module of the SDK; also the name of the extra that installs it."""
     async_class: str
     sync_class: str
+    base_url_variable: str
+    """Environment variable from which the SDK reads its base URL."""
+    default_base_url: str
 
     def __init__(self, options: ClientOptions, client: Any, sync_client: Any) -> None:
-        self.name = self.provider_name
+        self.name: str = self.provider_name
         self._options = options
         self._lock = threading.Lock()
         self._async_clients: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -106,7 +109,17 @@ class SDKProvider(WireProvider):
         self._bound: tuple[int, Any] | None = None
         self._modules: _SDKModules | None = None
         self._base: str | None = None
+        self._server: tuple[str | None, int | None] | None = None
         reset_in_child(self)
+
+    @property
+    def server(self) -> tuple[str | None, int | None]:
+        """Host and port that requests go to."""
+        if self._server is None:
+            given = self._given_async or self._given_sync
+            base_url = str(given.base_url) if given is not None else self._options.base_url
+            self._server = _server_of(base_url or os.environ.get(self.base_url_variable) or self.default_base_url)
+        return self._server
 
     # ------------------------------------------------------------------ clients
 
@@ -370,7 +383,7 @@ class _SDKModules:
         return self._ssl_context
 
 
-def server_of(base_url: str) -> tuple[str | None, int | None]:
+def _server_of(base_url: str) -> tuple[str | None, int | None]:
     """Return the host and port of ``base_url``, the scheme's own port where it names none."""
     parts = urlsplit(base_url)
     try:

@@ -249,13 +249,15 @@ class Vocabulary:
         unknown = [name for name in vintages if name not in VINTAGES and name != LEGACY_METRICS]
         if unknown:
             raise ValueError(f"unknown vintage {unknown[0]!r}; write one of {', '.join((*VINTAGES, LEGACY_METRICS))}")
-        self.legacy_metrics = LEGACY_METRICS in vintages
-        self.vintages = tuple(name for name in vintages if name != LEGACY_METRICS) or (
+        self.legacy_metrics: bool = LEGACY_METRICS in vintages
+        self.vintages: tuple[str, ...] = tuple(name for name in vintages if name != LEGACY_METRICS) or (
             V1_36 if self.legacy_metrics else DEFAULT_VINTAGE,
         )
-        self.schema_url = SCHEMA_URLS[self.vintages[0]]
-        self.names = {name: self._distinct(by_vintage) for name, by_vintage in ATTRIBUTES.items()}
-        self.has_spending_counters = MAIN in self.vintages
+        self.schema_url: str = SCHEMA_URLS[self.vintages[0]]
+        self.names: dict[str, tuple[str, ...]] = {
+            name: self._distinct(by_vintage) for name, by_vintage in ATTRIBUTES.items()
+        }
+        self.has_spending_counters: bool = MAIN in self.vintages
 
     def _distinct(self, by_vintage: tuple[str | None, ...]) -> tuple[str, ...]:
         found = (by_vintage[VINTAGES.index(vintage)] for vintage in self.vintages)

@@ -62,7 +62,8 @@ class Services:
         self._unpriced_models.add(model)
         _log.warning(
             "calls of model %s have no price (%s); their cost is recorded as unknown. If the model is new, update "
-            "genai-prices or call register_pricing(%r, input_per_1m, output_per_1m)",
+            "genai-prices or call gateway.prices.register(%r, input_per_1m, output_per_1m); register_pricing() does it for "
+            "the default gateway",
             model,
             ", ".join(notes),
             model,

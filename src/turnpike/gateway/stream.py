@@ -13,6 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from turnpike.envelope import LLMRequestEnvelope
+from turnpike.errors import ProviderError
 from turnpike.gateway.effects import run_sync
 from turnpike.gateway.pipeline import StreamRun
 from turnpike.gateway.result import CallResult, StreamChunk
@@ -111,6 +112,15 @@ class GatewayStream(_StreamBase):
             self._leave_scope()
             raise
 
+    async def start(self) -> Self:
+        """Send the request and wait for the first piece, so that a failure can still become an error response.
+
+        Raises:
+            ProviderError: if the provider failed before its answer began.
+        """
+        await self._run.fill()
+        return self
+
     async def aclose(self) -> None:
         """End the call, if it is open, and give its connection back."""
         await self._run.close(ABANDONED)
@@ -129,23 +139,48 @@ class GatewayStream(_StreamBase):
         return _AsyncPieces(self, str)
 
     def sse(self) -> AsyncIterator[bytes]:
-        """Return server-sent events whose data is ``{"delta": ...}``, with ``finish_reason`` on the last."""
-        return _AsyncPieces(self, _event)
+        """Return server-sent events whose data is ``{"delta": ...}``, with ``finish_reason`` on the last.
+
+        If the provider fails midway, the last event is named ``error`` and says what kind of failure it was: by then the
+        response has begun and its status cannot tell any more.
+        """
+        return _AsyncPieces(self, _event, _error_event)
 
 
-class _AsyncPieces:
-    """A stream seen through a function; closing the view closes the stream."""
+def _error_event(error: ProviderError) -> bytes:
+    """Return a failure as one server-sent event, without anything that the provider has said about it."""
+    data = {"type": error.problem_type, "title": error.title, "category": error.category}
+    return b"event: error\ndata: " + msgspec.json.encode(data) + b"\n\n"
 
-    def __init__(self, stream: GatewayStream, form: Any) -> None:
+
+class _Pieces:
+    """A stream seen through a function, and its failure through another; closing the view closes the stream."""
+
+    def __init__(self, stream: Any, form: Any, form_of_error: Any = None) -> None:
         self._stream = stream
         self._form = form
+        self._form_of_error = form_of_error
+        self._has_failed = False
 
+    def _last_piece(self, error: ProviderError) -> Any:
+        if self._form_of_error is None:
+            raise error
+        self._has_failed = True
+        return self._form_of_error(error)
+
+
+class _AsyncPieces(_Pieces):
     def __aiter__(self) -> _AsyncPieces:
         return self
 
     async def __anext__(self) -> Any:
-        while not (piece := self._form(await self._stream.__anext__())):
-            continue
+        if self._has_failed:
+            raise StopAsyncIteration
+        try:
+            while not (piece := self._form(await self._stream.__anext__())):
+                continue
+        except ProviderError as error:
+            return self._last_piece(error)
         return piece
 
     async def aclose(self) -> None:
@@ -169,6 +204,15 @@ class GatewayStreamSync(_StreamBase):
             self._leave_scope()
             raise
 
+    def start(self) -> Self:
+        """Send the request and wait for the first piece, so that a failure can still become an error response.
+
+        Raises:
+            ProviderError: if the provider failed before its answer began.
+        """
+        run_sync(self._run.fill())
+        return self
+
     def close(self) -> None:
         """End the call, if it is open, and give its connection back."""
         run_sync(self._run.close(ABANDONED))
@@ -187,23 +231,22 @@ class GatewayStreamSync(_StreamBase):
         return _SyncPieces(self, str)
 
     def sse(self) -> Iterator[bytes]:
-        """Return server-sent events whose data is ``{"delta": ...}``, with ``finish_reason`` on the last."""
-        return _SyncPieces(self, _event)
+        """Return server-sent events; see ``GatewayStream.sse``."""
+        return _SyncPieces(self, _event, _error_event)
 
 
-class _SyncPieces:
-    """A stream seen through a function; closing the view closes the stream, as WSGI servers do."""
-
-    def __init__(self, stream: GatewayStreamSync, form: Any) -> None:
-        self._stream = stream
-        self._form = form
-
+class _SyncPieces(_Pieces):
     def __iter__(self) -> _SyncPieces:
         return self
 
     def __next__(self) -> Any:
-        while not (piece := self._form(next(self._stream))):
-            continue
+        if self._has_failed:
+            raise StopIteration
+        try:
+            while not (piece := self._form(next(self._stream))):
+                continue
+        except ProviderError as error:
+            return self._last_piece(error)
         return piece
 
     def close(self) -> None:

@@ -63,7 +63,7 @@ def encode_line(line: Mapping[str, Any]) -> bytes:
     """
     try:
         return _encode(line)
-    except Exception:
+    except Exception:  # noqa: BLE001
         # Whatever a foreign object does when it is encoded, the call's own keys still make a line.
         return _encode(_representable(line, 0))
 
@@ -73,7 +73,7 @@ def _name(key: Any) -> str:
         return key
     try:
         return str(key)
-    except Exception:
+    except Exception:  # noqa: BLE001
         return f"<{type(key).__name__}>"
 
 
@@ -93,5 +93,5 @@ def _representable(value: Any, depth: int) -> Any:
         return [_representable(item, depth + 1) for item in value]
     try:
         return msgspec.json.decode(_encode(value))
-    except Exception:
+    except Exception:  # noqa: BLE001
         return f"<{type(value).__name__}>"

@@ -29,7 +29,8 @@ _MAX_WAITING_LINES = 10_000
 class LedgerWriter:
     """One ledger file, shared by the threads of a process; each process of a fork opens its own descriptor.
 
-    The file is created with mode 0600, folders that are missing with 0700. Symbolic links and anything but regular files are refused. A
+    The file is created with mode 0600, folders that are missing with 0700. Symbolic links and anything but regular files
+    are refused. A
     file that was renamed or removed is noticed and a new one is begun.
 
     Attributes:
@@ -37,8 +38,8 @@ class LedgerWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
-        self.dropped = 0
+        self.path: Path = Path(path).expanduser()
+        self.dropped: int = 0
         self._lock = threading.Lock()
         self._fd = -1
         self._pid = -1

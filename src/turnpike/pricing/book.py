@@ -112,7 +112,7 @@ class PriceBook:
             if api == "anthropic-messages" and vector is not None and usage.get("iterations"):  # type: ignore[attr-defined]
                 return self._iterations(usage["iterations"], vector, notes, key)  # type: ignore[index]
             return _charged(resolved, vector, notes, _previews(tool_counts) if tool_counts else 0)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             _log.warning("pricing failed for provider %r: %s", provider, type(error).__name__)
             return _unknown(("pricing_failed",), None, "", None)
 

@@ -77,6 +77,7 @@ NOTES: Final[dict[str, tuple[CostQuality, str]]] = {
     ),
     "stream_cut": (CostQuality.PARTIAL, "the caller says that the answer was cut off before its final usage"),
     "iteration_unpriced": (CostQuality.PARTIAL, "an entry of usage.iterations has no price; the others were summed"),
+    "attempt_without_cost": (CostQuality.PARTIAL, "an attempt that may be billed has no cost; the others were summed"),
     "no_usage": (CostQuality.UNKNOWN, "the provider reported no usage"),
     "malformed_usage": (CostQuality.UNKNOWN, "a token count is not a non-negative whole number"),
     "inconsistent_usage": (

@@ -33,7 +33,7 @@ class RegisteredPrices:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lists: dict[tuple[str | None, str], tuple[RegisteredPrice, ...]] = {}
-        self.digest = ""
+        self.digest: str = ""
         """First 8 hex digits of the SHA-256 over the sorted table; empty when nothing is registered."""
 
     def register(

@@ -71,9 +71,9 @@ class ListedModel:
         self._info = info
         # The price data applies tiers only to a provider's own models, not to those it borrows from another one.
         self._variants = tuple(info.price_variants or ()) if is_own else ()
-        self.model_id = info.id
-        self.owner = owner
-        self.is_exact = is_exact
+        self.model_id: str = info.id
+        self.owner: str = owner
+        self.is_exact: bool = is_exact
 
     def standard(self, at: datetime) -> RateTable:
         """The standard rates at the moment ``at``."""
@@ -104,7 +104,7 @@ class Snapshot:
         self._data = DataSnapshot(providers=providers, from_auto_update=False)
         self._ids = frozenset(provider.id for provider in providers)
         self._found: dict[tuple[str, str], ListedModel | None] = {}
-        self.version = _version()
+        self.version: str = _version()
         """The package's version and the first 12 hex digits of its data module's SHA-256."""
 
     def has_provider(self, provider: str) -> bool:

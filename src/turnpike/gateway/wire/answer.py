@@ -50,9 +50,9 @@ class ToolCallParts:
     __slots__ = ("default", "id", "name", "pieces")
 
     def __init__(self, id: str = "", name: str = "", arguments: str = "", default: str = "") -> None:  # noqa: A002
-        self.id = id
-        self.name = name
-        self.default = default
+        self.id: str = id
+        self.name: str = name
+        self.default: str = default
         """The arguments when no piece brings any."""
         self.pieces: list[str] = [arguments] if arguments else []
 
@@ -110,10 +110,10 @@ class WireAnswer:
         self.usage: dict[str, Any] | None = None
         self.tool_usage: dict[str, Any] | None = None
         self.tool_counts: dict[str, int] = {}
-        self.has_reasoning = False
+        self.has_reasoning: bool = False
         self.error: WireError | None = None
-        self.complete = False
-        self.malformed_events = 0
+        self.complete: bool = False
+        self.malformed_events: int = 0
         self._texts: list[str] = []
         self._tool_calls: list[ToolCallParts] = []
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from types import UnionType
 from typing import Any, Final, Generic, TypeVar, Union, get_args, get_origin
 
@@ -51,7 +52,7 @@ class LenientDecoder(Generic[T]):
 
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind
-        self.decode = msgspec.json.Decoder(kind).decode
+        self.decode: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
 
     def read(self, data: bytes) -> T | None:
         """Return the decoded struct, by whichever way works, or ``None`` if ``data`` is not a JSON object."""

@@ -60,7 +60,7 @@ class BodyReader(ABC):
     format: ClassVar[str]
 
     def __init__(self) -> None:
-        self.answer = WireAnswer()
+        self.answer: WireAnswer = WireAnswer()
         self._events = SseSplitter()
         self._is_stream = False
         """Whether the bytes are known to be an event stream; until then they are held below."""

@@ -26,7 +26,10 @@ class BadRequest(Exception):  # noqa: N818 - named after the HTTP status it beco
 
     def __init__(self, message: str, *, status: int = 400, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
-        self.message, self.status, self.param, self.code = message, status, param, code
+        self.message: str = message
+        self.status: int = status
+        self.param: str | None = param
+        self.code: str | None = code
 
 
 class Segment(NamedTuple):

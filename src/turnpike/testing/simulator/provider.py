@@ -87,9 +87,9 @@ class Provider:
         self._default = Behaviour(times=None)
         self._cache = PromptCache()
         self._sequence = itertools.count()
-        self.bills = BillBook()
+        self.bills: BillBook = BillBook()
         self.requests: deque[ReceivedRequest] = deque(maxlen=kept_requests)
-        self.request_count = 0
+        self.request_count: int = 0
 
     def script(self, behaviours: Collection[Behaviour], matches: Callable[[ReceivedRequest], bool]) -> None:
         """Queue behaviours for the next requests that match."""

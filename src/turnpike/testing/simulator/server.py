@@ -16,10 +16,10 @@ from turnpike.testing.simulator.playback import CLOSE, DONE, HANG, RESET, Perfor
 
 try:
     import h11
-except ImportError as missing:
+except ImportError as _missing:
     raise ImportError(
         "turnpike.testing.simulator needs the package h11, which is not installed; run: pip install 'turnpike[testing]'"
-    ) from missing
+    ) from _missing
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _LINGER_0 = struct.pack("ii", 1, 0)

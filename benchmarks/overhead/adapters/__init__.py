@@ -1,0 +1,1 @@
+"""One module for each way of calling: ``PACKAGES``, whose versions are reported, and ``build(setting)``."""
