@@ -38,7 +38,7 @@ __all__ = [
     "error_of_category",
 ]
 
-PROBLEM_BASE = "https://turnpike.readthedocs.io/problems/"
+PROBLEM_BASE = "urn:turnpike:problem:"
 
 
 class TurnpikeError(Exception):

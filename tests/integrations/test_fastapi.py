@@ -437,7 +437,7 @@ def test_tests_can_replace_the_admission(app: FastAPI) -> None:
             ProviderRateLimitError("openai", "said sk-canary", retry_after_s=2.5),
             503,
             (
-                b'{"type":"https://turnpike.readthedocs.io/problems/upstream-rate-limited",'
+                b'{"type":"urn:turnpike:problem:upstream-rate-limited",'
                 b'"title":"The model provider is rate limiting","status":503,'
                 b'"detail":"The model provider is not taking more requests at the moment. Try again later."}'
             ),
@@ -446,7 +446,7 @@ def test_tests_can_replace_the_admission(app: FastAPI) -> None:
             UnknownTierError("cheep", "/fail", ["cheap"]),
             500,
             (
-                b'{"type":"https://turnpike.readthedocs.io/problems/misconfigured",'
+                b'{"type":"urn:turnpike:problem:misconfigured",'
                 b'"title":"The service is misconfigured","status":500,'
                 b'"detail":"The service is not set up to serve this request. '
                 b'Its operator finds the reason in the log."}'
@@ -456,7 +456,7 @@ def test_tests_can_replace_the_admission(app: FastAPI) -> None:
             InvalidRequestError("prompt must not be empty"),
             400,
             (
-                b'{"type":"https://turnpike.readthedocs.io/problems/invalid-request","title":"Invalid request",'
+                b'{"type":"urn:turnpike:problem:invalid-request","title":"Invalid request",'
                 b'"status":400,"detail":"prompt must not be empty"}'
             ),
         ),

@@ -143,7 +143,7 @@ def test_it_starts_without_keys_and_misses_them_only_when_they_are_needed(
         assert client.get("/healthz").json() == {"status": "ok"}
         response = client.post("/answer", json={"question": "What?"})
     assert response.status_code == 500
-    assert response.json()["type"].endswith("/misconfigured")
+    assert response.json()["type"].endswith(":misconfigured")
     assert variable not in response.text
 
 

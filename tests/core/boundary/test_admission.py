@@ -142,7 +142,7 @@ def test_beyond_the_limit_the_answer_is_a_429_that_says_when_to_come_back() -> N
         clock.now += 10.0
     problem = refusal(gate, {"X-API-Key": "k-acme"})
     assert problem.body == (
-        b'{"type":"https://turnpike.readthedocs.io/problems/quota-exceeded","title":"Quota exceeded","status":429,'
+        b'{"type":"urn:turnpike:problem:quota-exceeded","title":"Quota exceeded","status":429,'
         b'"detail":"This key may send 2 requests in 60 s. Try again in 40 s.","violated-policies":["default"]}'
     )
     assert problem.response_headers == {
