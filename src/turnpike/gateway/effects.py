@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +36,14 @@ class Effects(Protocol):
         """Send a request."""
         ...
 
+    async def read(self, events: AsyncIterator[T], remaining_s: Callable[[], float]) -> T:
+        """Return the next event; ``TimeoutError`` once ``remaining_s()`` has run out, as far as the driver can interrupt."""
+        ...
+
+    def stop_reading(self) -> None:
+        """Forget the deadline of a stream that has ended."""
+        ...
+
     async def complete(self, provider: Any, request: ChatRequest, timeout_s: float) -> ProviderResponse:
         """Ask a provider that answers by means of its own."""
         ...
@@ -52,10 +60,14 @@ class Effects(Protocol):
 class AsyncEffects:
     """Effects on a running asyncio event loop."""
 
-    __slots__ = ("_loop",)
+    __slots__ = ("_has_expired", "_loop", "_reader", "_remaining_s", "_timer")
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._remaining_s: Callable[[], float] = float
+        self._has_expired = False
 
     def deadline(self, timeout_s: float) -> AbstractAsyncContextManager[Any]:
         return asyncio.timeout(timeout_s)
@@ -66,6 +78,43 @@ class AsyncEffects:
     async def send(self, provider: WireProvider, request: WireRequest, timeout_s: float) -> WireResponse:
         self._loop = asyncio.get_running_loop()
         return await provider.send(request, timeout_s)
+
+    async def read(self, events: AsyncIterator[T], remaining_s: Callable[[], float]) -> T:
+        # asyncio.timeout() does the same, at the price of a timer for each chunk, which is more than reading it costs.
+        if self._timer is None:
+            self._remaining_s = remaining_s
+            self._timer = asyncio.get_running_loop().call_later(remaining_s(), self._expire)
+        reader = asyncio.current_task()
+        assert reader is not None, "a coroutine runs in a task"
+        cancelling = reader.cancelling()
+        self._reader = reader
+        try:
+            return await events.__anext__()
+        except asyncio.CancelledError:
+            # Somebody else may have cancelled the task as well; that stands above our timeout.
+            has_expired, self._has_expired = self._has_expired, False
+            if has_expired and reader.uncancel() <= cancelling:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._reader = None
+
+    def _expire(self) -> None:
+        """Cancel the read in progress if the time is really up: what the consumer takes between reads does not count."""
+        self._timer = None
+        if self._reader is None:
+            return
+        left_s = self._remaining_s()
+        if left_s > 0:
+            self._timer = asyncio.get_running_loop().call_later(left_s, self._expire)
+        else:
+            self._has_expired = True
+            self._reader.cancel()
+
+    def stop_reading(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     async def complete(self, provider: Any, request: ChatRequest, timeout_s: float) -> ProviderResponse:
         answer: ProviderResponse = await provider.complete(
@@ -113,6 +162,12 @@ class SyncEffects:
 
     async def send(self, provider: WireProvider, request: WireRequest, timeout_s: float) -> WireResponse:
         return provider.send_sync(request, timeout_s)
+
+    async def read(self, events: AsyncIterator[T], remaining_s: Callable[[], float]) -> T:
+        return await events.__anext__()
+
+    def stop_reading(self) -> None:
+        return
 
     async def complete(self, provider: Any, request: ChatRequest, timeout_s: float) -> ProviderResponse:
         arguments = (request.messages, request.model, request.max_output_tokens)

@@ -300,8 +300,8 @@ class StreamRun:
         events = self._events
         assert events is not None, "reading begins after the start"
         try:
-            async with self._effects.deadline(_remaining(self.record)):
-                event = await events.__anext__()
+            _remaining(self.record)
+            event = await self._effects.read(events, self.record.remaining_s)
         except StopAsyncIteration:
             await self._finish(attempt)
             return
@@ -382,6 +382,7 @@ class StreamRun:
             self._effects.later(self._close_source())
 
     async def _close_source(self) -> None:
+        self._effects.stop_reading()
         events, self._events = self._events, None
         response, self._response = self._response, None
         try:
