@@ -8,6 +8,7 @@ process and by running loop, and a client that the user passed in is tied to the
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import os
 import threading
@@ -365,7 +366,6 @@ class _SDKModules:
         self.http = http
         # OpenAIError and AnthropicError: the base of all that the SDK raises by itself.
         self.sdk_error: type[Exception] = module.APIError.__mro__[1]
-        self._ssl_context: Any = None
 
     @classmethod
     def load(cls, name: str) -> _SDKModules:
@@ -377,10 +377,14 @@ class _SDKModules:
         return cls(module, importlib.import_module(next(base for base in bases if base.startswith("httpx"))))
 
     def ssl_context(self) -> Any:
-        """The one TLS context of all clients: building it reads the trust store, some 50 ms each time."""
-        if self._ssl_context is None:
-            self._ssl_context = self.http.create_ssl_context()
-        return self._ssl_context
+        """The one TLS context of all clients on this HTTP library."""
+        return _ssl_context(self.http)
+
+
+@functools.cache
+def _ssl_context(http: Any) -> Any:
+    """Build a TLS context; it reads the trust store, some 50 ms each time."""
+    return http.create_ssl_context()
 
 
 def _server_of(base_url: str) -> tuple[str | None, int | None]:

@@ -62,13 +62,13 @@ def watch(simulator: Simulator, tmp_path: Path) -> Iterator[Watch]:
     watch.gateway.close()
 
 
-def ask(gateway: Gateway, way: str, **options: Any) -> list[Any]:
+def ask(gateway: Gateway, way: str, timeout: float = 10.0, **options: Any) -> list[Any]:
     """Ask, and return everything that came back: result, chunks, error."""
     messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": PROMPT}]
 
     async def awaited() -> Any:
         try:
-            return await gateway.call(messages, timeout=0.3, **options)
+            return await gateway.call(messages, timeout=timeout, **options)
         finally:
             await gateway.aclose()
 
@@ -76,8 +76,8 @@ def ask(gateway: Gateway, way: str, **options: Any) -> list[Any]:
         if way == "call":
             return [asyncio.run(awaited())]
         if way == "call_sync":
-            return [gateway.call_sync(messages, timeout=0.3, **options)]
-        stream = gateway.stream_sync(messages, timeout=0.3, **options)
+            return [gateway.call_sync(messages, timeout=timeout, **options)]
+        stream = gateway.stream_sync(messages, timeout=timeout, **options)
         chunks = list(stream)
     except TurnpikeError as error:
         return [error]
@@ -112,7 +112,9 @@ def test_nothing_said_in_confidence_is_repeated(
 ) -> None:
     simulator.script(behaviour)
     with caplog.at_level(logging.DEBUG, "turnpike"):
-        outcome = ask(watch.gateway, way, tools=[TOOL], metadata={"note": "kept"}, **api)
+        outcome = ask(
+            watch.gateway, way, timeout=0.5 if behaviour.hang else 10.0, tools=[TOOL], metadata={"note": "kept"}, **api
+        )
 
     assert simulator.requests()
     records = "".join(
