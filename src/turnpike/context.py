@@ -29,6 +29,7 @@ __all__ = [
     "current_context",
     "detached",
     "propagate",
+    "unbound",
 ]
 
 
@@ -69,7 +70,8 @@ class LLMRequestContext:
 
 
 def _first(value: str | None, fallback: str | None) -> str | None:
-    return fallback if value is None else value
+    # An empty name names nobody, and must not displace somebody.
+    return value or fallback
 
 
 _NAMES = tuple(item.name for item in fields(LLMRequestContext))
@@ -163,13 +165,28 @@ def detached() -> Iterator[None]:
         _binding.reset(token)
 
 
+@contextmanager
+def unbound() -> Iterator[None]:
+    """Start from nobody: for the edge of a service, where what was bound outside says nothing of who sends a request."""
+    token = _binding.set(None)
+    try:
+        yield
+    finally:
+        _binding.reset(token)
+
+
 def propagate(function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` bound to the current context, for threads, executors and queues that would lose it.
 
     ``Thread(target=propagate(work))`` and ``pool.submit(propagate(work), ...)`` run ``work`` with the identity and the
     span of the place where ``propagate`` was called. So does a coroutine function, in whatever task it is awaited. The
     result can be called any number of times, at once too.
+
+    Raises:
+        TypeError: for a generator function, whose body runs wherever it is consumed.
     """
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError("propagate() cannot carry a context into a generator: propagate what consumes it")
     if inspect.iscoroutinefunction(function):
         return _propagate_coroutine(function)  # type: ignore[return-value]
     captured = contextvars.copy_context()

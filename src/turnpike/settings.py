@@ -180,7 +180,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         Fields that are not text or numbers are written as JSON: ``TURNPIKE_TIERS='{"cheap": "gpt-4o-mini"}'``.
         ``TURNPIKE_API_KEYS`` also takes ``key=tenant:caller`` pairs with commas between them, and ``APP_API_KEY`` is the
-        one-key case: its holder is caller ``app`` of tenant ``app``. ``RATE_LIMIT_RPM`` is read where
+        one-key case: it adds caller ``app`` of tenant ``app``. ``RATE_LIMIT_RPM`` is read where
         ``TURNPIKE_RATE_LIMIT`` is not set.
 
         Args:
@@ -199,6 +199,7 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if defaults:
             where += " or the defaults"
         data.update(_from_variables(env))
+        _add_published_variables(data, env)
         return _checked(_convert(data, where), where)
 
     @classmethod
@@ -263,15 +264,21 @@ def _from_variables(env: Mapping[str, str]) -> dict[str, Any]:
     known = {_PREFIX + name.upper(): name for name in Settings.__struct_fields__}
     data: dict[str, Any] = {}
     for variable, value in env.items():
+        if variable in known and value == "":
+            continue  # set but empty means unset, as container tools write it
         if variable in known:
             data[known[variable]] = _parse_variable(variable, known[variable], value)
         elif variable.startswith(_PREFIX) and variable not in _ENV_ONLY:
             _warn_of_typo(variable, known)
+    return data
+
+
+def _add_published_variables(data: dict[str, Any], env: Mapping[str, str]) -> None:
+    """Read the names of 0.1.x. Other software may use them too, so they add to what is written and replace nothing."""
     if "rate_limit" not in data and env.get("RATE_LIMIT_RPM"):
         data["rate_limit"] = env["RATE_LIMIT_RPM"]
     if env.get("APP_API_KEY"):
         data["api_keys"] = [*data.get("api_keys", ()), {"key": env["APP_API_KEY"], "tenant": "app", "caller": "app"}]
-    return data
 
 
 def _warn_of_typo(variable: str, known: Mapping[str, str]) -> None:

@@ -65,7 +65,8 @@ class TestTheFields:
 
     def test_go_over_others_one_by_one(self) -> None:
         assert LLMRequestContext(use_case="x", caller_id="bob").over(ADA) == LLMRequestContext("acme", "bob", "x")
-        assert LLMRequestContext(use_case="").over(LLMRequestContext(use_case="x")).use_case == ""
+        # An empty name names nobody, and must not displace somebody.
+        assert LLMRequestContext(use_case="").over(LLMRequestContext(use_case="x")).use_case == "x"
 
 
 class TestBinding:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from turnpike.boundary.scope import ABANDONED, CLIENT_DISCONNECTED, REQUEST_FAILED, RequestScope
-from turnpike.context import detached
+from turnpike.context import unbound
 from turnpike.errors import ConfigurationError
 
 __all__ = ["RequestScopeMiddleware", "request_scope"]
@@ -54,9 +54,9 @@ class RequestScopeMiddleware:
             return
         owned = scope[_SCOPE_KEY] = RequestScope()
         exchange = _Exchange(owned, receive, send)
-        # Restores what was bound before, whatever the request leaves behind: some servers run many requests in one
-        # context.
-        with detached():
+        # Identity comes from the request's own key, whatever is bound around the server; and whatever the request
+        # leaves behind is undone, because some servers run many requests in one context.
+        with unbound():
             await self._serve(scope, exchange, owned)
 
     async def _serve(self, scope: Scope, exchange: _Exchange, owned: RequestScope) -> None:

@@ -82,9 +82,7 @@ def _free_port() -> int:
 @contextmanager
 def _process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
     with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and modules
-            command, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603 - our own interpreter and modules
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ from turnpike.gateway.wire import WireAnswer
 from turnpike.pricing import Price
 from turnpike.usage import UsageVector
 
-__all__ = ["envelope_values", "price_attempt"]
+__all__ = ["envelope_values", "price_attempt", "safe_envelope_values"]
 
 _log = logging.getLogger("turnpike.gateway")
 
@@ -38,8 +38,8 @@ def price_attempt(plan: CallPlan, attempt: Attempt, services: Services, opened_a
         return None
     try:
         price = _price(plan, attempt, services, datetime.fromtimestamp(opened_at, UTC))
-    except Exception:  # noqa: BLE001
-        _log.exception("pricing call %s failed; its cost is recorded as unknown", plan.request_id)
+    except Exception as failure:  # noqa: BLE001 - bookkeeping must neither fail a paid call nor hide how it ended
+        _log.error("pricing call %s failed (%s); its cost is unknown", plan.request_id, type(failure).__name__)
         return None
     if price.usage is not None and price.cost_nano_usd is None and not _NO_LIST_PRICE.isdisjoint(price.notes):
         services.warn_of_unpriced(attempt.answer.response_model or attempt.model, price.notes)
@@ -87,6 +87,20 @@ def _offers_preview_search(plan: CallPlan) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------ envelope
+
+
+def safe_envelope_values(
+    plan: CallPlan, attempts: Sequence[Attempt], error: BaseException | None, finish_reason: str | None
+) -> dict[str, Any]:
+    """Return the fields of a call's envelope, or what is sure of them if a provider's figures defy all arithmetic."""
+    try:
+        return envelope_values(plan, attempts, error, finish_reason)
+    except Exception as failure:  # noqa: BLE001 - bookkeeping must neither fail a paid call nor hide how it ended
+        _log.error("the books of call %s failed (%s)", plan.request_id, type(failure).__name__)
+        for attempt in attempts:
+            attempt.price = None
+            attempt.answer.usage = None
+        return envelope_values(plan, attempts, error, finish_reason)
 
 
 def envelope_values(
@@ -262,7 +276,8 @@ def _error_type(plan: CallPlan, error: BaseException | None) -> str | None:
         return "auth_error" if isinstance(error, MissingAPIKeyError) else "invalid_request"
     try:
         category = plan.provider.categorize_error(error)
-    except Exception:  # noqa: BLE001
-        _log.warning("categorize_error of provider %s failed", plan.provider_name, exc_info=True)
+    except Exception as failure:  # noqa: BLE001 - bookkeeping must neither fail a paid call nor hide how it ended
+        # Only the type is logged: the text, and that of the error behind it, may hold a prompt.
+        _log.warning("categorize_error of provider %s failed (%s)", plan.provider_name, type(failure).__name__)
         return "unknown"
     return category if isinstance(category, str) and category in _CATEGORIES else "unknown"

@@ -105,7 +105,7 @@ class CallTelemetry:
                     record_exception=False,
                     set_status_on_exception=False,
                 )
-        except Exception as error:  # noqa: BLE001 - a broken sampler or processor must not cost the call
+        except Exception as error:  # noqa: BLE001 - see start()
             self._complain("starting a span", error)
         return trace.NonRecordingSpan(trace.get_current_span(parent).get_span_context())
 

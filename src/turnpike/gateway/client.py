@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import warnings
@@ -17,6 +18,7 @@ from opentelemetry import context as otel_context
 from turnpike.clock import SYSTEM_CLOCK, Clock
 from turnpike.context import LLMRequestContext, current_binding
 from turnpike.errors import SettingsError, UnknownProviderError
+from turnpike.fork import reset_in_child
 from turnpike.gateway import policies, telemetry
 from turnpike.gateway.cost_model import DEFAULT_BOOK, preload_pricing
 from turnpike.gateway.effects import AsyncEffects, Effects, SyncEffects, in_event_loop, run_sync
@@ -105,8 +107,13 @@ class Gateway:
         self._planner = Planner(self.settings, self._registered_policies, self._find_provider, services.rng)
         self._lock = threading.Lock()
         self._is_started = False
+        reset_in_child(self)
         self._warned_blocking = False
         warm_up_in_background(self._warm_up_tasks())
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which another thread of the parent may have held."""
+        self._lock = threading.Lock()
 
     def _warm_up_tasks(self) -> list[Callable[[], object]]:
         kinds = {written.type or name for name, written in self.settings.providers.items()}
@@ -155,7 +162,9 @@ class Gateway:
 
     def _open_stream(self, prompt: Any, options: Mapping[str, Any], *, sync: bool) -> StreamRun:
         effects: Effects = SyncEffects() if sync else AsyncEffects()
-        return StreamRun(self._open(prompt, options, stream=True, sync=sync), effects)
+        run = StreamRun(self._open(prompt, options, stream=True, sync=sync), effects)
+        self._services.open_streams.add(run)
+        return run
 
     def _open(self, prompt: Any, options: Mapping[str, Any], *, stream: bool, sync: bool) -> CallRecord:
         """Plan a call, make sure that it can be made and recorded, and open it."""
@@ -246,9 +255,9 @@ class Gateway:
             close = getattr(provider, "close", None) if isinstance(provider, WireProvider) else None
             if close is not None:
                 close()
-        flush = getattr(self._services.ledger, "flush", None)
-        if flush is not None:
-            flush()
+        close_ledger = getattr(self._services.ledger, "close", None)
+        if close_ledger is not None:
+            close_ledger()
 
     def __repr__(self) -> str:
         return f"<Gateway providers={sorted({*self._providers, *self.settings.providers})}>"
@@ -293,14 +302,26 @@ def _build_provider(name: str, written: ProviderSettings) -> WireProvider:
 class _PublishedLedger:
     """The ledger of the default gateway: the file that ``turnpike.gateway.telemetry.TELEMETRY_PATH`` names just now."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._configured = Path(settings.telemetry_path).expanduser()
         self._writer: LedgerWriter | None = None
+        self._lock = threading.Lock()
+        reset_in_child(self)
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
+
+    def _path(self) -> Path:
+        if "TELEMETRY_PATH" in vars(telemetry) or "TURNPIKE_TELEMETRY_PATH" in os.environ:
+            return Path(telemetry.telemetry_path())
+        return self._configured
 
     def _current(self) -> LedgerWriter:
-        path = Path(telemetry.telemetry_path())
-        if self._writer is None or self._writer.path != path:
-            self._writer = LedgerWriter(path)
-        return self._writer
+        path = self._path()
+        with self._lock:
+            if self._writer is None or self._writer.path != path:
+                self._writer = LedgerWriter(path)
+            return self._writer
 
     def check(self) -> None:
         self._current().check()
@@ -308,8 +329,9 @@ class _PublishedLedger:
     def append(self, line: bytes) -> bool:
         return self._current().append(line)
 
-    def flush(self) -> bool:
-        return self._writer is None or self._writer.flush()
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
 
 
 class _DefaultGateway(Gateway):
@@ -317,7 +339,7 @@ class _DefaultGateway(Gateway):
 
     def __init__(self) -> None:
         settings = Settings.from_env()
-        super().__init__(settings, prices=DEFAULT_BOOK, ledger=_PublishedLedger() if settings.ledger else None)
+        super().__init__(settings, prices=DEFAULT_BOOK, ledger=_PublishedLedger(settings) if settings.ledger else None)
 
     def _registered_policies(self) -> Mapping[str, RoutePolicy]:
         # Looked up at every call, because applications replace the dict in their tests.

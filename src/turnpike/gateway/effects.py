@@ -98,6 +98,10 @@ class AsyncEffects:
             raise
         finally:
             self._reader = None
+            if self._has_expired:
+                # Our cancellation came out as something else; the task is not to stay marked as cancelled.
+                self._has_expired = False
+                reader.uncancel()
 
     def _expire(self) -> None:
         """Cancel the read in progress if the time is really up: what the consumer takes between reads does not count."""

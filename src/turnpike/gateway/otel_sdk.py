@@ -4,7 +4,6 @@ A pipeline is a provider whose exporter can be taken away and put back, because 
 never raises for a bad value in the environment: it says so in the log and goes on without.
 """
 
-# ruff: noqa: TID253 - nothing but setup_otel() imports this module, and only when it is called
 from __future__ import annotations
 
 import logging
@@ -15,11 +14,11 @@ from importlib import metadata as distributions
 from typing import Any, TypeVar
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.metrics import MeterProvider  # noqa: TID253 - this module is imported only where the SDK is asked for
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExporter, PeriodicExportingMetricReader  # noqa: TID253 - this module is imported only where the SDK is asked for
+from opentelemetry.sdk.resources import Resource  # noqa: TID253 - this module is imported only where the SDK is asked for
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider  # noqa: TID253 - this module is imported only where the SDK is asked for
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter  # noqa: TID253 - this module is imported only where the SDK is asked for
 
 from turnpike.errors import MissingExtraError
 

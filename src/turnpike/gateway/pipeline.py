@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from opentelemetry import context as otel_context
@@ -101,10 +102,9 @@ async def _exchange(record: CallRecord, attempt: Attempt, effects: Effects) -> N
             response = await effects.send(provider, _request_of(record), timeout_s)
             attempt.accept(response.status)
             try:
-                body = await _read_body(record, response)
+                reader.read_json(await _read_body(record, response))
             finally:
                 await response.close()
-        reader.read_json(body)
     except Exception as error:  # noqa: BLE001
         raise _to_provider_error(record, attempt, error) from None
     if attempt.answer.error is not None:
@@ -198,6 +198,10 @@ def _take_names(attempt: Attempt, source: Any) -> None:
         attempt.answer.response_model = model
 
 
+_LAST_BYTES_S = 0.5
+"""How long the end of a body is waited for after the provider's last word, in seconds."""
+
+
 class StreamRun:
     """A streamed call, pulled one chunk at a time.
 
@@ -205,7 +209,17 @@ class StreamRun:
     stream has to be closable at any moment and from anywhere.
     """
 
-    __slots__ = ("_effects", "_events", "_last_pull_s", "_pending", "_pulling", "_response", "record", "result")
+    __slots__ = (
+        "__weakref__",
+        "_effects",
+        "_events",
+        "_last_pull_s",
+        "_pending",
+        "_pulling",
+        "_response",
+        "record",
+        "result",
+    )
 
     def __init__(self, record: CallRecord, effects: Effects) -> None:
         self.record: CallRecord = record
@@ -227,13 +241,18 @@ class StreamRun:
         """
         if not self._pending:
             await self.fill()
-        return self._pending.popleft()
+        try:
+            return self._pending.popleft()
+        except IndexError:
+            # finish() came from another thread in between and has dropped what was waiting.
+            raise self._ended() from None
 
     async def fill(self) -> None:
         """Bring in at least one chunk, without handing it out; errors as for ``next``."""
         if self._pending:
             return
         if self.record.is_settled:
+            await self._close_source()
             raise self._ended()
         if self._pulling:
             raise RuntimeError("this stream is being read by another task or thread already")
@@ -272,7 +291,7 @@ class StreamRun:
             if self.record.is_settled:
                 # finish() was called meanwhile and has shut the socket: what broke here is only the sound of it.
                 raise self._ended() from None
-            error = _to_provider_error(self.record, attempt, failure) if attempt.reader is not None else failure
+            error = self._name_failure(attempt, failure)
             attempt.end(error)
             await self._close_source()
             if self.record.first_token_s is not None:
@@ -284,21 +303,31 @@ class StreamRun:
                 otel_context.detach(token)
         await _wait_to_retry(self.record, error, self._effects)
 
+    def _name_failure(self, attempt: Attempt, failure: Exception) -> Exception:
+        if attempt.reader is not None:
+            return _to_provider_error(self.record, attempt, failure)
+        return _own_deadline(self.record, failure) if isinstance(failure, TimeoutError) else failure
+
     async def _start(self, attempt: Attempt) -> None:
         plan, effects = self.record.plan, self._effects
         timeout_s = _remaining(self.record)
         if attempt.reader is None:
-            attempt.accepted = True
             self._events = aiter(effects.events(plan.provider, plan.request, timeout_s))
             return
         async with effects.deadline(timeout_s):
             self._response = await effects.send(plan.provider, _request_of(self.record), timeout_s)
         attempt.accept(self._response.status)
+        if self.record.is_settled:
+            raise self._ended()
         self._events = self._response.chunks()
 
     async def _read(self, attempt: Attempt) -> None:
         events = self._events
         assert events is not None, "reading begins after the start"
+        if attempt.reader is not None and (attempt.answer.complete or attempt.answer.error is not None):
+            await self._read_rest(events)
+            await self._finish(attempt)
+            return
         try:
             _remaining(self.record)
             event = await self._effects.read(events, self.record.remaining_s)
@@ -312,12 +341,25 @@ class StreamRun:
         else:
             self._add_texts(attempt.reader.feed(event))
 
+    async def _read_rest(self, events: AsyncIterator[Any]) -> None:
+        """Read to the end of a body in which the provider has said its last word: only to keep the connection usable.
+
+        How the body ends, or whether it ever does, changes nothing of a complete and paid answer.
+        """
+        try:
+            async with self._effects.deadline(_LAST_BYTES_S):
+                async for _ in events:
+                    continue
+        except Exception:  # noqa: BLE001
+            return
+
     def _add_texts(self, texts: list[str]) -> None:
         if texts:
             self.record.note_first_token()
             self._pending.extend([StreamChunk(text) for text in texts])
 
     def _take_event(self, attempt: Attempt, event: Any) -> None:
+        attempt.accepted = True
         _take_counts(attempt, event)
         _take_names(attempt, event)
         delta = getattr(event, "delta", "")
@@ -329,6 +371,7 @@ class StreamRun:
         """Take in the end of the stream: it is an answer only if the provider said its last word."""
         answer = attempt.answer
         if attempt.reader is None:
+            attempt.accepted = True
             answer.complete = True
         else:
             self._add_texts(attempt.reader.finish())
@@ -366,7 +409,8 @@ class StreamRun:
         self.record.settle(CallCancelledError(reason), finish_reason=reason)
         self._pending.clear()
         if self._response is not None:
-            self._response.abort()
+            with suppress(Exception):  # the call is settled; failing to hang up changes nothing of that
+                self._response.abort()
         if not self._pulling:
             self.close_later()
 

@@ -81,7 +81,7 @@ class Planner:
         request = ChatRequest(messages, model, self._bound(policy, options), generation, stream)
         api = provider.wire_format if isinstance(provider, WireProvider) else None
         context = _identity(options, binding)
-        attributed = context.tenant_id is not None
+        attributed = bool(context.tenant_id)
         if not attributed:
             self._note_unattributed(route)
         metadata = options.get("metadata")

@@ -18,7 +18,7 @@ from turnpike.clock import utc_stamp
 from turnpike.envelope import LLMRequestEnvelope
 from turnpike.errors import CallCancelledError, ProviderError
 from turnpike.gateway.attempt import Attempt, CallPlan
-from turnpike.gateway.bookkeeping import envelope_values, price_attempt
+from turnpike.gateway.bookkeeping import price_attempt, safe_envelope_values
 from turnpike.gateway.result import CallResult
 from turnpike.gateway.services import Services
 from turnpike.gateway.telemetry import SpanStart
@@ -34,6 +34,7 @@ class CallRecord:
     """One call, from its opening to its one terminal envelope."""
 
     __slots__ = (
+        "_generation",
         "_lock",
         "_opened_s",
         "_services",
@@ -51,6 +52,7 @@ class CallRecord:
     def __init__(self, plan: CallPlan, services: Services) -> None:
         self.plan: CallPlan = plan
         self._services = services
+        self._generation = services.generation
         self._lock = threading.Lock()
         self.attempts: list[Attempt] = []
         self.envelope: LLMRequestEnvelope | None = None
@@ -98,7 +100,10 @@ class CallRecord:
         api = plan.api
         reader = reader_for(api) if api is not None else None
         attempt = Attempt(len(self.attempts) + 1, plan.provider_name, plan.request.model, reader, self._services.clock)
-        self.attempts.append(attempt)
+        with self._lock:
+            if self.envelope is not None:
+                raise CallCancelledError("the call was closed before this request was sent")
+            self.attempts.append(attempt)
         return attempt
 
     def note_first_token(self) -> None:
@@ -129,12 +134,14 @@ class CallRecord:
             if self.envelope is not None:
                 return self.envelope
             envelope = self._close(error, finish_reason, ended_s)
-        self._publish(envelope)
+        # A call that was open when the process forked is the parent's to record; the child's copy of it is nobody's.
+        if self._generation == self._services.generation:
+            self._publish(envelope)
         return envelope
 
     def settle_from_finalizer(self, finish_reason: str) -> None:
         """Have the call settled soon. Takes no lock and calls nothing that might: a finalizer can run anywhere."""
-        if self.envelope is None:
+        if self.envelope is None and self._generation == self._services.generation:
             self._services.settle_later(self, CallCancelledError(finish_reason), finish_reason)
 
     def _close(
@@ -144,7 +151,7 @@ class CallRecord:
         for attempt in self.attempts:
             attempt.end(error)
             attempt.price = price_attempt(self.plan, attempt, self._services, self.opened_at)
-        values = envelope_values(self.plan, self.attempts, error, finish_reason)
+        values = safe_envelope_values(self.plan, self.attempts, error, finish_reason)
         values["started_at"] = utc_stamp(self.opened_at)
         values["latency_ms"] = round(max(0.0, now_s - self._opened_s - self.consumer_s) * 1e3, 3)
         if self.first_token_s is not None:
@@ -166,8 +173,8 @@ class CallRecord:
                 timestamp = utc_stamp(services.clock.time())
                 line = ledger_line(envelope, timestamp=timestamp, metadata=self.plan.metadata)
                 services.ledger.append(encode_line(line))
-        except Exception:  # noqa: BLE001
-            _log.exception("writing the line of call %s failed", self.plan.request_id)
+        except Exception as failure:  # noqa: BLE001 - the answer is paid for and must reach the caller
+            _log.error("writing the line of call %s failed (%s)", self.plan.request_id, type(failure).__name__)
         services.telemetry.finish(
             self._span,
             self._span_start,

@@ -83,7 +83,12 @@ class _Response:
             import socket as sockets
 
             try:
-                socket.shutdown(sockets.SHUT_RDWR)
+                try:
+                    socket.shutdown(sockets.SHUT_RDWR)
+                except TypeError:
+                    # uvloop's stand-in for a socket cannot be shut down; a duplicate of its descriptor can.
+                    with socket.dup() as duplicate:
+                        duplicate.shutdown(sockets.SHUT_RDWR)
             except OSError:
                 return
 
@@ -107,7 +112,7 @@ class SDKProvider(WireProvider):
         self._sync_client: Any = None
         self._pid = -1
         self._given_async, self._given_sync = self._sort_given(client, sync_client)
-        self._bound: tuple[int, Any] | None = None
+        self._bound: dict[int, tuple[int, Any]] = {}
         self._modules: _SDKModules | None = None
         self._base: str | None = None
         self._server: tuple[str | None, int | None] | None = None
@@ -165,10 +170,12 @@ class SDKProvider(WireProvider):
             self._start_process()
         client = self._async_clients.get(loop)
         if client is None:
-            # A client refers to its loop, so the weak key alone never lets go of loops that ended without aclose().
-            for ended in [known for known in self._async_clients if known.is_closed()]:
-                del self._async_clients[ended]
-            client = self._async_clients[loop] = self._build(sync=False)
+            client = self._build(sync=False)
+            with self._lock:
+                # A client refers to its loop, so the weak key alone never lets go of loops that ended without aclose().
+                for ended in [known for known in self._async_clients if known.is_closed()]:
+                    del self._async_clients[ended]
+                self._async_clients[loop] = client
         return client
 
     def _get_sync_client(self) -> Any:
@@ -188,11 +195,9 @@ class SDKProvider(WireProvider):
         return self._sync_client
 
     def _use_given(self, client: Any, loop: Any) -> Any:
-        here = (os.getpid(), loop)
-        if self._bound is None or (loop is not None and self._bound[1] is None):
-            self._bound = here
-        if self._bound[0] != here[0] or (loop is not None and self._bound[1] is not loop):
-            what = "process" if self._bound[0] != here[0] else "event loop"
+        pid, first_loop = self._bound.setdefault(id(client), (os.getpid(), loop))
+        if pid != os.getpid() or first_loop is not loop:
+            what = "process" if pid != os.getpid() else "event loop"
             raise ClientReuseError(
                 f"The client passed to provider '{self.name}' was first used in another {what}; its connections belong "
                 "there. Build the provider after the fork and inside the loop, or pass base_url= and api_key= instead of "
@@ -248,15 +253,21 @@ class SDKProvider(WireProvider):
 
     async def aclose(self) -> None:
         """Close the clients of this process and of the running loop."""
-        client = self._async_clients.pop(asyncio.get_running_loop(), None) if self._pid == os.getpid() else None
+        client = None
+        if self._pid == os.getpid():
+            with self._lock:
+                client = self._async_clients.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.close()
         self.close()
 
     def close(self) -> None:
         """Close the synchronous client of this process."""
+        if self._pid != os.getpid():
+            # What is here belongs to the parent of this process.
+            return
         client, self._sync_client = self._sync_client, None
-        if client is not None and self._pid == os.getpid():
+        if client is not None:
             client.close()
 
     # ------------------------------------------------------------------ sending
@@ -266,7 +277,7 @@ class SDKProvider(WireProvider):
         client = self._get_async_client()
         try:
             response = await client.post(self._url(client, request), **self._post_arguments(request, timeout_s))
-        except self._sdk().sdk_error as error:
+        except Exception as error:  # noqa: BLE001 - credentials, encodings and the SDK fail in ways of their own
             raise self._translate(error) from None
         return _Response(response, sync=False)
 
@@ -275,7 +286,7 @@ class SDKProvider(WireProvider):
         client = self._get_sync_client()
         try:
             response = client.post(self._url(client, request), **self._post_arguments(request, timeout_s))
-        except self._sdk().sdk_error as error:
+        except Exception as error:  # noqa: BLE001 - credentials, encodings and the SDK fail in ways of their own
             raise self._translate(error) from None
         return _Response(response, sync=True)
 
@@ -341,7 +352,11 @@ class SDKProvider(WireProvider):
             return error
         if isinstance(error, (TimeoutError, self._sdk().http.TimeoutException)):
             return ProviderTimeoutError(self.name, "the answer stalled", accepted=True, original=error)
-        return ProviderUnavailableError(self.name, "the answer broke off", accepted=True, original=error)
+        http = self._sdk().http
+        if isinstance(error, (http.HTTPError, http.StreamError, OSError)):
+            return ProviderUnavailableError(self.name, "the answer broke off", accepted=True, original=error)
+        detail = f"its answer could not be read ({type(error).__name__})"
+        return ProviderError(self.name, detail, accepted=True, original=error)
 
 
 _leaked: list[Any] = []
@@ -364,8 +379,6 @@ class _SDKModules:
     def __init__(self, module: Any, http: Any) -> None:
         self.module = module
         self.http = http
-        # OpenAIError and AnthropicError: the base of all that the SDK raises by itself.
-        self.sdk_error: type[Exception] = module.APIError.__mro__[1]
 
     @classmethod
     def load(cls, name: str) -> _SDKModules:

@@ -8,9 +8,10 @@ import random
 import weakref
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from turnpike.clock import SYSTEM_CLOCK, Clock
+from turnpike.fork import reset_in_child
 from turnpike.gateway.telemetry import CallTelemetry
 from turnpike.pricing import PriceBook
 
@@ -53,7 +54,18 @@ class Services:
         # SimpleQueue is the one queue whose put() may run in a finalizer or a signal handler: it takes no Python lock.
         self._abandoned: SimpleQueue[tuple[CallRecord, BaseException, str, float]] = SimpleQueue()
         self._unpriced_models: set[str] = set()
+        self.generation = 0
+        """Counts forks: a record of another generation belongs to the parent process."""
+        self.open_streams: weakref.WeakSet[Any] = weakref.WeakSet()
+        """Streams that the end of the process would otherwise leave without an envelope."""
         _all_services.add(self)
+        reset_in_child(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's calls to the parent."""
+        self.generation += 1
+        self._abandoned = SimpleQueue()
+        self.open_streams = weakref.WeakSet()
 
     def warn_of_unpriced(self, model: str, notes: tuple[str, ...]) -> None:
         """Say once for each model that its calls have no price, and what to do about it."""
@@ -89,4 +101,6 @@ _all_services: weakref.WeakSet[Services] = weakref.WeakSet()
 @atexit.register
 def _drain_at_exit() -> None:
     for services in list(_all_services):
+        for run in list(services.open_streams):
+            run.finish("process_exit")
         services.drain()

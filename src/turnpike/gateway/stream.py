@@ -72,6 +72,10 @@ class _StreamBase:
         if scope is not None:
             scope.discard(self)
 
+    def _leave_scope_if_ended(self) -> None:
+        if self._run.record.is_settled:
+            self._leave_scope()
+
     def _begin(self) -> None:
         if self._run.result is not None:
             raise RuntimeError("this stream has been read to its end and cannot be read again; its text is in .result")
@@ -109,7 +113,7 @@ class GatewayStream(_StreamBase):
         try:
             return await self._run.next()
         except BaseException:
-            self._leave_scope()
+            self._leave_scope_if_ended()
             raise
 
     async def start(self) -> Self:
@@ -201,7 +205,7 @@ class GatewayStreamSync(_StreamBase):
             self._leave_scope()
             raise StopIteration from None
         except BaseException:
-            self._leave_scope()
+            self._leave_scope_if_ended()
             raise
 
     def start(self) -> Self:

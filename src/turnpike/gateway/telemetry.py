@@ -134,11 +134,11 @@ def emit(
             "error_type": error_type,
         }
         _write(_plain_line(own, metadata) if envelope is None else _envelope_line(envelope, own, metadata))
-    except Exception as error:  # noqa: BLE001 - bookkeeping must not cost a call that has been paid for
+    except Exception as error:  # noqa: BLE001 - an event is never worth an error
         _complain("emit", error)
     try:
         _measure(own, metadata or {}, envelope)
-    except Exception as error:  # noqa: BLE001 - see above
+    except Exception as error:  # noqa: BLE001 - an event is never worth an error
         _complain("emit", error)
 
 

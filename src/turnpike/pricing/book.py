@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from turnpike.clock import SYSTEM_CLOCK, Clock
 from turnpike.envelope import CostQuality, CostSource
+from turnpike.fork import reset_in_child
 from turnpike.pricing.quality import Price, quality_of
 from turnpike.pricing.rates import EXACT, nano_of, nano_usd
 from turnpike.pricing.registered import Number, RegisteredPrices
@@ -56,7 +57,12 @@ class PriceBook:
         self._clock = clock
         self._registered = RegisteredPrices()
         self._lock = threading.Lock()
+        reset_in_child(self)
         self._rates: dict[tuple[Any, ...], Resolved] = {}
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which another thread of the parent may have held."""
+        self._lock = threading.Lock()
 
     def price(
         self,

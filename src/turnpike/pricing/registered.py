@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
+from turnpike.fork import reset_in_child
 from turnpike.pricing.rates import Rate, RateTable
 from turnpike.pricing.snapshot import canonical_provider, day_start
 
@@ -32,9 +33,14 @@ class RegisteredPrices:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        reset_in_child(self)
         self._lists: dict[tuple[str | None, str], tuple[RegisteredPrice, ...]] = {}
         self.digest: str = ""
         """First 8 hex digits of the SHA-256 over the sorted table; empty when nothing is registered."""
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which another thread of the parent may have held."""
+        self._lock = threading.Lock()
 
     def register(
         self,
