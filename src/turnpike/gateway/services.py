@@ -54,7 +54,7 @@ class Services:
         # SimpleQueue is the one queue whose put() may run in a finalizer or a signal handler: it takes no Python lock.
         self._abandoned: SimpleQueue[tuple[CallRecord, BaseException, str, float]] = SimpleQueue()
         self._unpriced_models: set[str] = set()
-        self.generation = 0
+        self.generation: int = 0
         """Counts forks: a record of another generation belongs to the parent process."""
         self.open_streams: weakref.WeakSet[Any] = weakref.WeakSet()
         """Streams that the end of the process would otherwise leave without an envelope."""
