@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
 from typing import Any, ClassVar, Literal
 
-from turnpike.errors import MissingAPIKeyError
 from turnpike.gateway.options import GENERATION_OPTIONS
 from turnpike.gateway.provider_base import WireRequest
 from turnpike.gateway.request_body import ChatRequest, anthropic_messages_body, encode_body
@@ -30,6 +28,7 @@ class AnthropicProvider(SDKProvider):
 
     sdk_name = "anthropic"
     async_class = "AsyncAnthropic"
+    api_key_variable = "ANTHROPIC_API_KEY"
     base_url_variable = "ANTHROPIC_BASE_URL"
     default_base_url = "https://api.anthropic.com"
     sync_class = "Anthropic"
@@ -46,18 +45,13 @@ class AnthropicProvider(SDKProvider):
         max_connections: int = 1000,
         pricing_provider: str | None = None,
     ) -> None:
-        super().__init__(ClientOptions(api_key, base_url, transport, max_connections), client, sync_client)
-        self._pricing_provider = pricing_provider
+        options = ClientOptions(api_key, base_url, transport, max_connections, pricing_provider)
+        super().__init__(options, client, sync_client)
 
     @property
     def provider_name(self) -> str:
         """The vendor's name, as it stands in telemetry."""
         return "anthropic"
-
-    @property
-    def pricing_provider(self) -> str:
-        """Whose price list applies."""
-        return self._pricing_provider or "anthropic"
 
     @property
     def wire_format(self) -> str:
@@ -70,10 +64,7 @@ class AnthropicProvider(SDKProvider):
         return WireRequest("POST", "/v1/messages", {}, body, "anthropic-messages", request.stream)
 
     def _client_arguments(self, sdk: Any) -> dict[str, Any]:
-        api_key = self._options.api_key or os.environ.get("ANTHROPIC_API_KEY")
-        if not api_key:
-            raise MissingAPIKeyError(self.name, "ANTHROPIC_API_KEY")
-        arguments: dict[str, Any] = {"api_key": api_key}
+        arguments: dict[str, Any] = {"api_key": self._api_key()}
         # Since 1.14 the SDK emits a span of its own and sends W3C baggage to the API; earlier versions lack the switch.
         if "open_telemetry" in inspect.signature(sdk.module.AsyncAnthropic.__init__).parameters:
             arguments["open_telemetry"] = False

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, ClassVar, Literal
 
-from turnpike.errors import ConfigurationError, MissingAPIKeyError
+from turnpike.errors import ConfigurationError
 from turnpike.gateway.options import GENERATION_OPTIONS
 from turnpike.gateway.provider_base import WireRequest
 from turnpike.gateway.request_body import ChatRequest, encode_body, openai_chat_body, openai_responses_body
@@ -35,6 +34,7 @@ class OpenAIProvider(SDKProvider):
 
     sdk_name = "openai"
     async_class = "AsyncOpenAI"
+    api_key_variable = "OPENAI_API_KEY"
     base_url_variable = "OPENAI_BASE_URL"
     default_base_url = "https://api.openai.com/v1"
     sync_class = "OpenAI"
@@ -55,8 +55,8 @@ class OpenAIProvider(SDKProvider):
     ) -> None:
         if api not in ("chat", "responses"):
             raise ConfigurationError(f"OpenAIProvider(api=...) must be 'chat' or 'responses'; got {api!r}.")
-        super().__init__(ClientOptions(api_key, base_url, transport, max_connections), client, sync_client)
-        self._pricing_provider = pricing_provider
+        options = ClientOptions(api_key, base_url, transport, max_connections, pricing_provider)
+        super().__init__(options, client, sync_client)
         self._max_tokens_parameter = max_tokens_parameter
         self._format = f"openai-{api}"
         if api == "responses":
@@ -67,11 +67,6 @@ class OpenAIProvider(SDKProvider):
     def provider_name(self) -> str:
         """The vendor's name, as it stands in telemetry."""
         return "openai"
-
-    @property
-    def pricing_provider(self) -> str:
-        """Whose price list applies."""
-        return self._pricing_provider or "openai"
 
     @property
     def wire_format(self) -> str:
@@ -89,7 +84,4 @@ class OpenAIProvider(SDKProvider):
         return WireRequest("POST", path, {}, encode_body(body), self._format, request.stream)
 
     def _client_arguments(self, sdk: Any) -> dict[str, Any]:
-        api_key = self._options.api_key or os.environ.get("OPENAI_API_KEY")
-        if not api_key:
-            raise MissingAPIKeyError(self.name, "OPENAI_API_KEY")
-        return {"api_key": api_key}
+        return {"api_key": self._api_key()}

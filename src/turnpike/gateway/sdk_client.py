@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from turnpike.errors import (
     ClientReuseError,
     ConfigurationError,
+    MissingAPIKeyError,
     MissingExtraError,
     ProviderError,
     ProviderTimeoutError,
@@ -46,6 +47,7 @@ class ClientOptions:
     base_url: str | None
     transport: str = "default"
     max_connections: int = 1000
+    pricing_provider: str | None = None
 
 
 class _Response:
@@ -100,6 +102,8 @@ class SDKProvider(WireProvider):
     """Module of the SDK; also the name of the extra that installs it."""
     async_class: str
     sync_class: str
+    api_key_variable: str
+    """Environment variable that holds the key where none is given."""
     base_url_variable: str
     """Environment variable from which the SDK reads its base URL."""
     default_base_url: str
@@ -117,6 +121,11 @@ class SDKProvider(WireProvider):
         self._base: str | None = None
         self._server: tuple[str | None, int | None] | None = None
         reset_in_child(self)
+
+    @property
+    def pricing_provider(self) -> str:
+        """Whose price list applies: the vendor's own, unless another was named."""
+        return self._options.pricing_provider or self.provider_name
 
     @property
     def server(self) -> tuple[str | None, int | None]:
@@ -246,6 +255,12 @@ class SDKProvider(WireProvider):
         except ImportError:
             raise MissingExtraError("transport='aiohttp'", "aiohttp") from None
         return sdk.module.DefaultAioHttpClient
+
+    def _api_key(self) -> str:
+        api_key = self._options.api_key or os.environ.get(self.api_key_variable)
+        if not api_key:
+            raise MissingAPIKeyError(self.name, self.api_key_variable)
+        return api_key
 
     def _client_arguments(self, sdk: _SDKModules) -> dict[str, Any]:
         """Arguments of the client that only this SDK has."""

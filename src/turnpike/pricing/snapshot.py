@@ -147,11 +147,6 @@ _lock = threading.Lock()
 _snapshot = functools.cache(Snapshot)
 
 
-def is_loaded() -> bool:
-    """Whether the price data is in memory already."""
-    return _snapshot.cache_info().currsize > 0
-
-
 def load_snapshot() -> Snapshot:
     """The snapshot, loaded once per process. The first call takes some hundred milliseconds; call it in a thread."""
     with _lock:
