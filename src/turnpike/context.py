@@ -10,7 +10,7 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any, ParamSpec, TypeVar
 
@@ -87,6 +87,8 @@ class Binding:
     """The route template (``/chat/{id}``), never the concrete path."""
     streams: Any = None
     """The request's scope, which finishes streams that are still open when the request ends; see ``boundary.scope``."""
+    may_call: bool = True
+    """Whether calls may be made: not in a request that passed without identity because it only asks what is allowed."""
 
 
 _binding: contextvars.ContextVar[Binding | None] = contextvars.ContextVar("turnpike_binding", default=None)
@@ -119,7 +121,13 @@ def current_context(default: LLMRequestContext | None = _RAISE) -> LLMRequestCon
 
 @contextmanager
 def bind(
-    context: LLMRequestContext | None = None, /, *, route: str | None = None, streams: Any = None, **names: str | None
+    context: LLMRequestContext | None = None,
+    /,
+    *,
+    route: str | None = None,
+    streams: Any = None,
+    may_call: bool = True,
+    **names: str | None,
 ) -> Iterator[LLMRequestContext]:
     """Bind an attribution for the length of a ``with`` block.
 
@@ -131,6 +139,7 @@ def bind(
         context: the attribution; or pass its fields as keywords.
         route: route template that calls inside use as their route name.
         streams: the request scope, passed by the HTTP boundary.
+        may_call: ``False`` refuses every call inside, as the HTTP boundary does for preflight requests.
         names: fields of ``LLMRequestContext``.
 
     Raises:
@@ -139,15 +148,29 @@ def bind(
     if context is not None and names:
         raise TypeError("bind() takes an LLMRequestContext or its fields as keywords, not both")
     given = context if context is not None else LLMRequestContext(**names)
+    token = begin_binding(given, route=route, streams=streams, may_call=may_call)
+    try:
+        yield current_context()
+    finally:
+        _binding.reset(token)
+
+
+def begin_binding(
+    context: LLMRequestContext, *, route: str | None, streams: Any, may_call: bool
+) -> contextvars.Token[Binding | None]:
+    """Do what ``bind`` does where no block encloses the work; ``end_binding`` takes what this returns."""
     outer = _binding.get()
     if outer is not None:
-        given = given.over(outer.context)
+        context = context.over(outer.context)
         route = route if route is not None else outer.route
         streams = streams if streams is not None else outer.streams
-    token = _binding.set(Binding(given, route, streams))
-    try:
-        yield given
-    finally:
+        may_call = may_call and outer.may_call
+    return _binding.set(Binding(context, route, streams, may_call))
+
+
+def end_binding(token: contextvars.Token[Binding | None]) -> None:
+    """Restore what was bound before. In another ``contextvars.Context`` than it began in, there is nothing to restore."""
+    with suppress(ValueError):
         _binding.reset(token)
 
 
@@ -158,7 +181,7 @@ def detached() -> Iterator[None]:
     For work that is handed to a task or thread which goes on after the response has been sent.
     """
     outer = _binding.get()
-    token = _binding.set(None if outer is None else Binding(outer.context, outer.route, None))
+    token = _binding.set(None if outer is None else Binding(outer.context, outer.route, None, outer.may_call))
     try:
         yield
     finally:
@@ -173,6 +196,22 @@ def unbound() -> Iterator[None]:
         yield
     finally:
         _binding.reset(token)
+
+
+def unbind() -> None:
+    """Start from nobody for good: for whoever runs a request in a ``contextvars.Context`` of its own."""
+    _binding.set(None)
+
+
+@contextmanager
+def restored(binding: Binding | None, tracing: otel_context.Context) -> Iterator[None]:
+    """Put a captured binding and trace context in force for one step of work that began elsewhere."""
+    bound, attached = _binding.set(binding), otel_context.attach(tracing)
+    try:
+        yield
+    finally:
+        otel_context.detach(attached)
+        _binding.reset(bound)
 
 
 def propagate(function: Callable[P, R]) -> Callable[P, R]:
@@ -205,11 +244,7 @@ def _propagate_coroutine(function: Callable[P, Awaitable[R]]) -> Callable[P, Awa
 
     @functools.wraps(function)
     async def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound, attached = _binding.set(binding), otel_context.attach(tracing)
-        try:
+        with restored(binding, tracing):
             return await function(*args, **kwargs)
-        finally:
-            otel_context.detach(attached)
-            _binding.reset(bound)
 
     return run

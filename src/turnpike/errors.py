@@ -17,6 +17,7 @@ __all__ = [
     "CallCancelledError",
     "ClientReuseError",
     "ConfigurationError",
+    "ContextTooLargeError",
     "InvalidRequestError",
     "LedgerError",
     "MissingAPIKeyError",
@@ -28,8 +29,10 @@ __all__ = [
     "ProviderRequestError",
     "ProviderTimeoutError",
     "ProviderUnavailableError",
+    "QuotaUnavailableError",
     "SettingsError",
     "TurnpikeError",
+    "UnadmittedError",
     "UnattributedError",
     "UnknownProviderError",
     "UnknownRouteError",
@@ -49,6 +52,8 @@ class TurnpikeError(Exception):
     problem: ClassVar[str] = "internal"
     """Last part of the RFC 9457 problem type."""
     title: ClassVar[str] = "Internal error"
+    public_detail: ClassVar[str | None] = None
+    """What a client is told where this is a 5xx, instead of the sentence for its status; the text itself is the log's."""
 
     @property
     def problem_type(self) -> str:
@@ -155,6 +160,30 @@ class UnattributedError(TurnpikeError, LookupError):
             or "No LLMRequestContext is bound here. Guard the route with the adapter (admitted, middleware or plugin), use "
             "'with turnpike.bind(LLMRequestContext(tenant_id=...)):', or hand the context over with turnpike.propagate()."
         )
+
+
+class UnadmittedError(TurnpikeError, PermissionError):
+    """A call was made in a request that passed without identity because it only asks what is allowed (``OPTIONS``)."""
+
+    http_status = 401
+    problem = "unadmitted"
+    title = "Nobody was admitted with this request"
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(
+            detail
+            or "An OPTIONS request passes without a key, so nothing is sent to a provider on its behalf. Send the request "
+            "with its own method."
+        )
+
+
+class QuotaUnavailableError(TurnpikeError):
+    """The store that counts requests does not answer."""
+
+    http_status = 503
+    problem = "quota-unavailable"
+    title = "Requests cannot be counted at the moment"
+    public_detail = "The service cannot count requests at the moment, and lets none pass uncounted. Try again later."
 
 
 class LedgerError(TurnpikeError, OSError):
@@ -269,6 +298,30 @@ class ProviderProtocolError(ProviderError):
     problem = "upstream-protocol"
     title = "The model provider's answer could not be read"
     category = "transient_error"
+
+
+class ContextTooLargeError(TurnpikeError, ValueError):
+    """A conversation does not fit into its bound of tokens; raised before it is sent.
+
+    Attributes:
+        actual_tokens: what it takes, or a bound of that, as ``tokens_method`` says.
+        max_tokens: what there is room for.
+        tokens_method: how ``actual_tokens`` was found; see ``turnpike.tokens``.
+    """
+
+    http_status = 413
+    problem = "context-too-large"
+    title = "The conversation is too large"
+
+    def __init__(self, actual_tokens: int, max_tokens: int, tokens_method: str | None = None) -> None:
+        up_to = "up to " if tokens_method == "bytes_bound" else ""
+        super().__init__(
+            f"A context of {up_to}{actual_tokens} tokens exceeds limit of {max_tokens}. Shorten the message, or leave out "
+            "older turns."
+        )
+        self.actual_tokens = actual_tokens
+        self.max_tokens = max_tokens
+        self.tokens_method = tokens_method
 
 
 _BY_CATEGORY: dict[str, type[ProviderError]] = {

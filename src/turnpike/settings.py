@@ -23,6 +23,7 @@ from turnpike.secret import Secret
 
 __all__ = [
     "ApiKeySettings",
+    "LimitSettings",
     "PolicySettings",
     "ProviderSettings",
     "RateLimit",
@@ -36,7 +37,22 @@ DEFAULT_TELEMETRY_PATH = "~/.turnpike/telemetry.jsonl"
 
 _PREFIX = "TURNPIKE_"
 _ENV_ONLY = {"TURNPIKE_CONFIG", "TURNPIKE_SEMCONV"}
+_PLAIN_TEXT = {
+    "telemetry_path",
+    "ledger_fsync",
+    "on_ledger_error",
+    "default_provider",
+    "key_file",
+    "key_header",
+    "rate_limit",
+    "tenant_rate_limit",
+    "redis_url",
+    "on_quota_failure",
+}
 _PERIOD_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+RESERVED_LIMIT_NAMES = frozenset({"default", "tenant"})
+"""Names under which clients see ``rate_limit`` and ``tenant_rate_limit``."""
+_LIMIT_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 _RATE = re.compile(r"(\d{1,9})\s*(?:/|per)\s*(second|minute|hour|day)s?", re.ASCII)
 
 T = TypeVar("T")
@@ -129,6 +145,16 @@ class ApiKeySettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     """By default the service's own."""
 
 
+class LimitSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A limit for a class of routes, beside the one that holds for all."""
+
+    rate: str | int
+    per: Literal["key", "tenant"] = "key"
+    """Whose requests are counted together."""
+    routes: tuple[str, ...] = ()
+    """Templates of the routes in the class; handlers marked with ``limit(name)`` belong to it as well."""
+
+
 class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything an operator can set. ``Settings()`` is valid: no provider, no default policy, the default ledger."""
 
@@ -145,11 +171,36 @@ class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     telemetry_path: str = DEFAULT_TELEMETRY_PATH
     ledger: bool = True
     """``False`` writes no ledger at all."""
+    ledger_fsync: Literal["none", "interval", "always"] = "interval"
+    """When lines are forced to disk: never, about once a second, or each before its call returns."""
+    ledger_rotate_bytes: int | None = None
+    """Size in bytes beyond which the ledger's file is set aside and a new one begun."""
+    ledger_rotate_hours: float | None = None
+    """Age in hours beyond which it is."""
+    ledger_keep: int | None = None
+    """How many files that were set aside are kept; by default all of them."""
+    on_ledger_error: Literal["log", "raise"] = "log"
+    """Whether a line that cannot be written is kept, tried again and logged, or fails its call as well."""
+    open_call_marks: bool = True
+    """Whether calls that are under way are marked beside the ledger, so that they are not lost with the process."""
     require_attribution: bool = False
     """``True`` refuses calls for which no tenant is named."""
     api_keys: tuple[ApiKeySettings, ...] = ()
+    key_file: str | None = None
+    """File of the keys that ``turnpike keys`` manages; they are valid beside ``api_keys``."""
+    key_peppers: tuple[Secret, ...] = ()
+    """Secrets under which issued keys are digested: the first for new keys, all of them to verify."""
     key_header: str = "X-API-Key"
     rate_limit: str | int = "60/minute"
+    """Requests of one key, unless the key has a limit of its own."""
+    tenant_rate_limit: str | int | None = None
+    """Requests of all keys of a tenant together."""
+    limits: dict[str, str | int | LimitSettings] = {}
+    """Further limits by name, each for a class of routes."""
+    redis_url: Secret | None = None
+    """Redis server that counts the requests of all processes; by default each process counts its own."""
+    on_quota_failure: Literal["open", "closed"] = "open"
+    """Whether requests pass or are refused (503) while they cannot be counted."""
     exempt: tuple[str, ...] = ()
     """Route templates that need no key."""
 
@@ -289,13 +340,13 @@ def _warn_of_typo(variable: str, known: Mapping[str, str]) -> None:
 
 
 def _parse_variable(variable: str, name: str, value: str) -> Any:
-    if name in ("telemetry_path", "default_provider", "key_header", "rate_limit"):
+    if name in _PLAIN_TEXT:
         return value
-    if name in ("ledger", "require_attribution"):
+    if name in ("ledger", "open_call_marks", "require_attribution"):
         return _parse_switch(variable, value)
     if name == "api_keys" and not value.lstrip().startswith("["):
         return [_parse_key_pair(variable, pair) for pair in value.split(",") if pair.strip()]
-    if name == "exempt" and not value.lstrip().startswith("["):
+    if name in ("exempt", "key_peppers") and not value.lstrip().startswith("["):
         return [part.strip() for part in value.split(",") if part.strip()]
     try:
         return msgspec.json.decode(value)
@@ -309,6 +360,7 @@ _EXAMPLES = {
     "tiers": """'{"cheap": "gpt-4o-mini"}'""",
     "default_policy": """'{"max_output_tokens": 500}'""",
     "routes": """'{"/chat": {"retry_attempts": 1}}'""",
+    "limits": """'{"chat": "10/minute"}'""",
     "timeout_s": "30",
 }
 
@@ -378,6 +430,7 @@ def _section_at(key: str) -> type[msgspec.Struct]:
         "routes": PolicySettings,
         "default_policy": PolicySettings,
         "api_keys": ApiKeySettings,
+        "limits": LimitSettings,
     }
     return sections.get(head, Settings)
 
@@ -391,13 +444,34 @@ def _checked(settings: Settings, where: str) -> Settings:
 
 def _check_limits(settings: Settings, where: str) -> None:
     _check_rate(settings.rate_limit, "rate_limit", where)
+    if settings.tenant_rate_limit is not None:
+        _check_rate(settings.tenant_rate_limit, "tenant_rate_limit", where)
+    for name, limit in settings.limits.items():
+        _check_named_limit(name, limit, where)
     for index, entry in enumerate(settings.api_keys):
         if entry.rate_limit is not None:
             _check_rate(entry.rate_limit, f"api_keys[{index}].rate_limit", where)
+    _check_ledger(settings, where)
     if not 0 < settings.timeout_s < math.inf:
         raise SettingsError(f"Setting 'timeout_s' in {where} must be a positive, finite number of seconds.")
     if not settings.key_header.isascii() or not re.fullmatch(r"[A-Za-z0-9-]+", settings.key_header):
         raise SettingsError(f"Setting 'key_header' in {where} must be a header name such as X-API-Key.")
+
+
+def _check_ledger(settings: Settings, where: str) -> None:
+    for name in ("ledger_rotate_bytes", "ledger_rotate_hours", "ledger_keep"):
+        value = getattr(settings, name)
+        if value is not None and not 0 < value < math.inf:
+            raise SettingsError(f"Setting '{name}' in {where} must be positive, or left out.")
+
+
+def _check_named_limit(name: str, limit: str | int | LimitSettings, where: str) -> None:
+    if not _LIMIT_NAME.fullmatch(name) or name in RESERVED_LIMIT_NAMES:
+        raise SettingsError(
+            f"Setting 'limits' in {where} has the name '{name}': use letters, digits, '-', '_' and '.', and neither "
+            "'default' nor 'tenant', which stand for rate_limit and tenant_rate_limit."
+        )
+    _check_rate(limit.rate if isinstance(limit, LimitSettings) else limit, f"limits.{name}", where)
 
 
 def _check_rate(value: str | int, key: str, where: str) -> None:

@@ -16,7 +16,7 @@ from turnpike.envelope import AttemptRecord, CostQuality, CostSource, EnvelopeSt
 from turnpike.errors import ProviderError, TurnpikeError
 from turnpike.gateway.options import CallOptions
 from turnpike.pricing import NOTES
-from turnpike.settings import ApiKeySettings, PolicySettings, ProviderSettings, TierSettings
+from turnpike.settings import ApiKeySettings, LimitSettings, PolicySettings, ProviderSettings, TierSettings
 from turnpike.testing.simulator import Behaviour
 from turnpike.usage import UsageVector
 
@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, type[msgspec.Struct]] = {
     "Providers": ProviderSettings,
     "Tiers": TierSettings,
     "Policies": PolicySettings,
+    "Limits": LimitSettings,
     "API keys": ApiKeySettings,
 }
 

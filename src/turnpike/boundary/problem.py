@@ -13,12 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnpike.errors import ProviderError, TurnpikeError
+from turnpike.errors import ProviderError, QuotaUnavailableError, TurnpikeError
 
-__all__ = ["MEDIA_TYPE", "Problem", "problem_from", "render"]
+__all__ = ["CHALLENGE", "MEDIA_TYPE", "Problem", "problem_from", "render"]
 
 MEDIA_TYPE = "application/problem+json"
 """Media type of every problem body (RFC 9457, section 3)."""
+
+CHALLENGE = 'ApiKey realm="turnpike"'
+"""``WWW-Authenticate`` of a 401, which has to carry one (RFC 9110, section 11.6.1); the scheme is not registered."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -100,7 +103,7 @@ def render(error: TurnpikeError) -> Problem:
     return Problem(
         status,
         error.title,
-        str(error) if status < 500 else _DETAILS.get(status, _DETAILS[500]),
+        str(error) if status < 500 else error.public_detail or _DETAILS.get(status, _DETAILS[500]),
         error.problem_type,
         _headers(error),
         request_id=_request_id(error),
@@ -109,9 +112,13 @@ def render(error: TurnpikeError) -> Problem:
 
 def _headers(error: TurnpikeError) -> dict[str, str]:
     headers = {}
+    if error.http_status == 401:
+        headers["WWW-Authenticate"] = CHALLENGE
     if error.http_status == 402:
         # The OpenAI and Anthropic SDKs honour this header; a retry would meet the same exhausted budget.
         headers["x-should-retry"] = "false"
+    if isinstance(error, QuotaUnavailableError):
+        headers["Retry-After"] = "1"
     if isinstance(error, ProviderError) and error.retry_after_s is not None and math.isfinite(error.retry_after_s):
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after_s)))
     return headers

@@ -1,131 +1,119 @@
-"""Requests per window per principal, counted exactly over a sliding window, and the headers that announce it.
+"""Which limits a request is counted against, and the headers that announce them.
 
-The limiter never waits, never reads a clock of its own and never counts a request that it refused. Callers pass it
-authenticated identities only: what it remembers is bounded by the number of keys times their limits.
+Only authenticated identities are counted: what a store remembers is bounded by the number of principals, whatever a client
+sends.
 """
 
 from __future__ import annotations
 
-import math
-import threading
-from array import array
-from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal
 
-from turnpike.settings import RateLimit
+from turnpike.boundary.keys import Principal
+from turnpike.boundary.rules import RouteRule
+from turnpike.control.quota import Limit, Verdict
+from turnpike.errors import ConfigurationError, SettingsError
+from turnpike.settings import LimitSettings, RateLimit, Settings, parse_rate_limit
 
-__all__ = ["POLICY", "Decision", "MemoryRequestLimiter", "RequestLimiter", "rate_limit_headers"]
+__all__ = ["PER_KEY", "PER_TENANT", "RequestLimits", "rate_limit_headers"]
 
-POLICY = "default"
-"""Name of the one request policy in ``RateLimit`` fields and in ``violated-policies``."""
+PER_KEY = "default"
+"""Name of the limit that holds for every key."""
+PER_TENANT = "tenant"
+"""Name of the limit on all keys of a tenant together."""
 
-_SWEPT_PER_REQUEST = 2
+_REMEMBERED = 4096
 
 
-@dataclass(frozen=True)
-class Decision:
-    """What a limiter says about one request.
+@dataclass(frozen=True, slots=True)
+class _NamedLimit:
+    rate: RateLimit
+    per: Literal["key", "tenant"]
 
-    Attributes:
-        allowed: whether the request may go on; it has been counted if so.
-        remaining: further requests that would be allowed now.
-        retry_after_s: whole seconds after which a refused request would be allowed; 0 when allowed.
-        reset_s: whole seconds until more requests become available.
+
+class RequestLimits:
+    """The limits of a service, from its settings.
+
+    Raises:
+        SettingsError: if a limit in the settings is wrong.
     """
 
-    allowed: bool
-    remaining: int
-    retry_after_s: int
-    reset_s: int
+    def __init__(self, settings: Settings) -> None:
+        self._per_key = _rate(settings.rate_limit, "rate_limit")
+        tenant = settings.tenant_rate_limit
+        self._per_tenant = None if tenant is None else _rate(tenant, "tenant_rate_limit")
+        self._named: dict[str, _NamedLimit] = {}
+        self._recent: dict[tuple[str, str, RateLimit | None, tuple[str, ...]], tuple[Limit, ...]] = {}
+        self._by_route: dict[str, tuple[str, ...]] = {}
+        for name, written in settings.limits.items():
+            limit = written if isinstance(written, LimitSettings) else LimitSettings(rate=written)
+            self._named[name] = _NamedLimit(_rate(limit.rate, f"limits.{name}"), limit.per)
+            for route in limit.routes:
+                self._by_route[route] = (*self._by_route.get(route, ()), name)
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Names of the further limits."""
+        return frozenset(self._named)
+
+    def names(self, route: str, rule: RouteRule) -> tuple[str, ...]:
+        """Return the names of the further limits of ``route``."""
+        by_route = self._by_route.get(route, ())
+        return tuple(dict.fromkeys((*rule.limits, *by_route))) if by_route else rule.limits
+
+    def of(self, principal: Principal, route: str, rule: RouteRule) -> tuple[Limit, ...]:
+        """Return all limits that a request of ``principal`` is counted against.
+
+        Raises:
+            ConfigurationError: if the route names a limit that the settings do not have.
+        """
+        names = self.names(route, rule)
+        known = (principal.counted_as, principal.tenant, principal.rate_limit, names)
+        limits = self._recent.get(known)
+        if limits is None:
+            limits = self._of(principal, route, names)
+            if len(self._recent) >= _REMEMBERED:
+                self._recent.clear()
+            self._recent[known] = limits
+        return limits
+
+    def _of(self, principal: Principal, route: str, names: tuple[str, ...]) -> tuple[Limit, ...]:
+        who = principal.counted_as
+        limits = [_limit(PER_KEY, who, principal.rate_limit or self._per_key)]
+        if self._per_tenant is not None:
+            limits.append(_limit(PER_TENANT, principal.tenant, self._per_tenant))
+        for name in names:
+            named = self._named.get(name)
+            if named is None:
+                raise self._unknown(name, route)
+            limits.append(_limit(name, who if named.per == "key" else f"tenant:{principal.tenant}", named.rate))
+        return tuple(limits)
+
+    def _unknown(self, name: str, route: str) -> ConfigurationError:
+        known = ", ".join(sorted(self._named)) or "none"
+        return ConfigurationError(
+            f"Route '{route}' names the limit '{name}', which the settings do not have (they have: {known}). Write it "
+            f'under limits: {{"{name}": "10/minute"}}.'
+        )
 
 
-class RequestLimiter(Protocol):
-    """Counts requests. One call checks and counts at once, so that concurrent requests cannot pass together."""
-
-    def admit(self, key: str, limit: RateLimit, now: float) -> Decision:
-        """Count a request of ``key`` at ``now`` (monotonic seconds) if ``limit`` allows it, and say so."""
-        ...
+def _limit(name: str, whose: str, rate: RateLimit) -> Limit:
+    return Limit(key=f"{name}/{whose}", name=name, cap=rate.requests, window_s=rate.window_s)
 
 
-class MemoryRequestLimiter:
-    """Sliding window in this process's memory: at most ``limit.requests`` in any ``limit.window_s`` seconds.
-
-    It keeps eight bytes for each request in a key's window and forgets keys whose windows have run empty. Safe to share
-    between threads.
-    """
-
-    def __init__(self) -> None:
-        self._windows: OrderedDict[str, _Window] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        """Number of keys that are remembered."""
-        return len(self._windows)
-
-    def admit(self, key: str, limit: RateLimit, now: float) -> Decision:
-        """Count a request of ``key`` at ``now`` (monotonic seconds) if ``limit`` allows it, and say so."""
-        with self._lock:
-            self._sweep(now)
-            window = self._windows.get(key)
-            if window is None:
-                window = self._windows[key] = _Window()
-            return window.admit(limit, now)
-
-    def _sweep(self, now: float) -> None:
-        # A few keys on each request, in turn: every idle key is found, and no request pays for all of them.
-        for _ in range(min(_SWEPT_PER_REQUEST, len(self._windows))):
-            key = next(iter(self._windows))
-            if self._windows[key].is_idle(now):
-                del self._windows[key]
-            else:
-                self._windows.move_to_end(key)
+def _rate(value: str | int, key: str) -> RateLimit:
+    try:
+        return parse_rate_limit(value)
+    except ValueError as error:
+        raise SettingsError(f"Setting '{key}': {error}.") from None
 
 
-class _Window:
-    """The times at which one key's requests were allowed, oldest first."""
-
-    __slots__ = ("_gone", "_times", "_window_s")
-
-    def __init__(self) -> None:
-        self._times = array("d")
-        self._gone = 0
-        self._window_s = 0
-
-    def is_idle(self, now: float) -> bool:
-        return not self._times or self._times[-1] + self._window_s <= now
-
-    def admit(self, limit: RateLimit, now: float) -> Decision:
-        self._window_s = limit.window_s
-        if self._times:
-            # Two threads may take the lock in the other order than they read the clock.
-            now = max(now, self._times[-1])
-        self._forget(now)
-        counted = len(self._times) - self._gone
-        if counted >= limit.requests:
-            # Under a limit that was lowered, more than one request has to leave before the next may come.
-            wait_s = self._leaves_in_s(counted - limit.requests, now)
-            return Decision(False, 0, wait_s, wait_s)
-        self._times.append(now)
-        return Decision(True, limit.requests - counted - 1, 0, self._leaves_in_s(0, now))
-
-    def _leaves_in_s(self, index: int, now: float) -> int:
-        return max(1, math.ceil(self._times[self._gone + index] + self._window_s - now))
-
-    def _forget(self, now: float) -> None:
-        times, gone = self._times, self._gone
-        while gone < len(times) and times[gone] + self._window_s <= now:
-            gone += 1
-        if gone * 2 > len(times):
-            # Shifting only once half of the array is dead keeps the cost per request constant.
-            del times[:gone]
-            gone = 0
-        self._gone = gone
-
-
-def rate_limit_headers(limit: RateLimit, decision: Decision) -> dict[str, str]:
+def rate_limit_headers(verdict: Verdict) -> Mapping[str, str]:
     """Render the fields of draft-ietf-httpapi-ratelimit-headers-10, without partition keys."""
-    return {
-        "RateLimit-Policy": f'"{POLICY}";q={limit.requests};w={limit.window_s}',
-        "RateLimit": f'"{POLICY}";r={decision.remaining};t={decision.reset_s}',
-    }
+    policies, states = [], []
+    for standing in verdict.standings:
+        limit = standing.limit
+        policies.append(f'"{limit.name}";q={limit.cap};w={limit.window_s}')
+        states.append(f'"{limit.name}";r={standing.remaining};t={standing.reset_s}')
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(states)}

@@ -8,13 +8,15 @@ of tasks that outlive the request, and those opened under ``turnpike.detached()`
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from turnpike.boundary.admission import Admission
-from turnpike.context import LLMRequestContext, bind
+from turnpike.context import Binding, LLMRequestContext, begin_binding, current_context, end_binding
+from turnpike.frozen import EMPTY
 
 __all__ = ["ABANDONED", "CLIENT_DISCONNECTED", "REQUEST_FAILED", "RequestScope", "Stream"]
 
@@ -44,7 +46,7 @@ class RequestScope:
         """Set once the request has been admitted, so that it is admitted, and counted, only once."""
         self.end_reason: str | None = None
         """Why the request is ending, as soon as that is known: what a stream that is cancelled meanwhile reports."""
-        self._bound: AbstractContextManager[LLMRequestContext] | None = None
+        self._token: contextvars.Token[Binding | None] | None = None
         self._streams: dict[int, tuple[Stream, asyncio.Task[Any] | None]] = {}
         self._lock = threading.Lock()
         self._has_ended = False
@@ -56,8 +58,14 @@ class RequestScope:
         the scope restores the context variable afterwards, as ``RequestScopeMiddleware`` does.
         """
         self.admission = admission
-        self._bound = bind(admission.context, route=admission.route, streams=self)
-        return self._bound.__enter__()
+        may_call = not admission.is_preflight
+        self._token = begin_binding(admission.context, route=admission.route, streams=self, may_call=may_call)
+        return current_context()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the response says of the quota; empty unless the request was admitted."""
+        return EMPTY if self.admission is None else self.admission.headers
 
     def add(self, stream: Stream) -> None:
         """Take over ``stream``. After the request's end it is left to whoever opened it."""
@@ -79,11 +87,10 @@ class RequestScope:
             self._has_ended = True
             self.end_reason = self.end_reason or reason
             streams, self._streams = list(self._streams.values()), {}
-            bound, self._bound = self._bound, None
-        if bound is not None:
+            token, self._token = self._token, None
+        if token is not None:
             # A middleware may have run the handler in a task of its own: that context is gone, and its binding with it.
-            with suppress(ValueError):
-                bound.__exit__(None, None, None)
+            end_binding(token)
         here = _current_task()
         for stream, opener in streams:
             # The framework's own tasks (a streamed body, a middleware) are done by now; one that is not, goes on.

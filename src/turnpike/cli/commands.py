@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from turnpike.errors import TurnpikeError
+from turnpike.cli.group import Group
+from turnpike.cli.keys import keys
+from turnpike.cli.tokens import tokens
 
 if TYPE_CHECKING:
     from turnpike.testing.simulator import Simulator
 
 
-class _Group(click.Group):
-    """Shows our own errors as one line each; a traceback would only bury the cure."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except (TurnpikeError, ImportError) as error:
-            raise click.ClickException(str(error)) from None
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="turnpike", message="turnpike %(version)s")
 def turnpike() -> None:
     """In-process LLM gateway: who spent what, on which model, and why."""
+
+
+turnpike.add_command(keys)
+
+
+turnpike.add_command(tokens)
 
 
 @turnpike.command()
@@ -57,7 +55,11 @@ def simulate(host: str, port: int) -> None:
 
 @turnpike.command()
 @click.option(
-    "--stack", default="fastapi", show_default=True, type=click.Choice(["fastapi"]), help="Framework of the example."
+    "--stack",
+    default="fastapi",
+    show_default=True,
+    type=click.Choice(["fastapi", "flask", "django", "litestar"]),
+    help="Framework of the example.",
 )
 @click.option(
     "--ledger",

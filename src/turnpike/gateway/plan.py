@@ -14,6 +14,7 @@ from turnpike.context import Binding, LLMRequestContext
 from turnpike.envelope import UNATTRIBUTED
 from turnpike.errors import (
     ConfigurationError,
+    UnadmittedError,
     UnattributedError,
     UnknownRouteError,
     UnknownTierError,
@@ -69,7 +70,10 @@ class Planner:
             InvalidRequestError: if the prompt or an option is wrong.
             ConfigurationError: if route, tier, provider or an option of the provider is unknown.
             UnattributedError: if nobody is named and the settings require it.
+            UnadmittedError: in a request that passed without identity because it only asks what is allowed.
         """
+        if binding is not None and not binding.may_call:
+            raise UnadmittedError
         check_options(options)
         messages = to_messages(prompt)
         route = options.get("route") or (binding.route if binding is not None else None) or UNROUTED

@@ -76,6 +76,10 @@ class _StreamBase:
         if self._run.record.is_settled:
             self._leave_scope()
 
+    def _cause(self) -> str:
+        """Return why a stream that is closed now ends: because its request does, if it does."""
+        return getattr(self._run.record.plan.scope, "end_reason", None) or ABANDONED
+
     def _begin(self) -> None:
         if self._run.result is not None:
             raise RuntimeError("this stream has been read to its end and cannot be read again; its text is in .result")
@@ -83,7 +87,7 @@ class _StreamBase:
     def __del__(self) -> None:
         run = getattr(self, "_run", None)
         if run is not None and not run.record.is_settled:
-            run.record.settle_from_finalizer(ABANDONED)
+            run.record.settle_from_finalizer(self._cause())
 
     def __repr__(self) -> str:
         state = "ended" if self._run.record.is_settled else "open"
@@ -127,7 +131,7 @@ class GatewayStream(_StreamBase):
 
     async def aclose(self) -> None:
         """End the call, if it is open, and give its connection back."""
-        await self._run.close(ABANDONED)
+        await self._run.close(self._cause())
         self._leave_scope()
 
     async def __aenter__(self) -> Self:
@@ -219,7 +223,7 @@ class GatewayStreamSync(_StreamBase):
 
     def close(self) -> None:
         """End the call, if it is open, and give its connection back."""
-        run_sync(self._run.close(ABANDONED))
+        run_sync(self._run.close(self._cause()))
         self._leave_scope()
 
     def __enter__(self) -> Self:

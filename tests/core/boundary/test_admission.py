@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnpike.boundary.admission import Admission, Gate
-from turnpike.boundary.keys import Principal
+from turnpike.boundary.keys import KeyStores, Principal
 from turnpike.boundary.problem import Problem
+from turnpike.boundary.rules import RouteRule
 from turnpike.context import LLMRequestContext
-from turnpike.errors import SettingsError
-from turnpike.settings import Settings
+from turnpike.control.quota import Standing, Verdict
+from turnpike.errors import QuotaUnavailableError, SettingsError
+from turnpike.settings import RateLimit, Settings
 
 KEYS = [{"key": "k-acme", "tenant": "acme", "caller": "web"}, {"key": "k-beta", "tenant": "beta", "rate_limit": 1}]
 
@@ -28,6 +31,20 @@ class ManualClock:
 
     def time(self) -> float:
         return self.now
+
+
+class FakeQuota:
+    """Allows everything, or is out of order, and notes what it was asked."""
+
+    def __init__(self, taken: list[Any], error: Exception | None = None) -> None:
+        self.taken = taken
+        self.error = error
+
+    def take(self, limits: Any) -> Verdict:
+        self.taken.append(list(limits))
+        if self.error is not None:
+            raise self.error
+        return Verdict(True, tuple(Standing(limit, limit.cap - 1, limit.window_s, 0) for limit in limits))
 
 
 def make_gate(clock: ManualClock | None = None, **settings: Any) -> Gate:
@@ -49,7 +66,7 @@ def test_a_known_key_is_admitted_as_its_tenant_and_caller() -> None:
     assert admission.context == LLMRequestContext(tenant_id="acme", caller_id="web")
     assert admission.route == "/chat/{id}"
     assert admission.principal is not None
-    assert admission.principal.key_id == "api_keys[0]"
+    assert admission.principal.key_id == "acme/web#1"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +160,8 @@ def test_beyond_the_limit_the_answer_is_a_429_that_says_when_to_come_back() -> N
     problem = refusal(gate, {"X-API-Key": "k-acme"})
     assert problem.body == (
         b'{"type":"urn:turnpike:problem:quota-exceeded","title":"Quota exceeded","status":429,'
-        b'"detail":"This key may send 2 requests in 60 s. Try again in 40 s.","violated-policies":["default"]}'
+        b'"detail":"The limit \'default\' allows 2 requests in 60 s. Try again in 40 s.",'
+        b'"violated-policies":["default"]}'
     )
     assert problem.response_headers == {
         "Content-Type": "application/problem+json",
@@ -170,17 +188,22 @@ def test_the_limit_is_the_keys_whatever_the_route_and_the_method() -> None:
         gate.admit({"X-API-Key": "k-beta"}, route="/b", method="GET")
 
 
-def test_requests_that_are_refused_a_key_leave_no_state() -> None:
-    gate = make_gate()
+def test_requests_that_are_refused_a_key_are_not_counted_anywhere() -> None:
+    taken: list[Any] = []
+    gate = Gate(Settings.from_dict({"api_keys": KEYS}), quota=FakeQuota(taken))
     for number in range(100):
         refusal(gate, {"X-API-Key": f"random-{number}"})
-    assert len(gate._limiter) == 0  # type: ignore[arg-type]
+    assert taken == []
 
 
-@pytest.mark.parametrize(("route", "method"), [("/healthz", "GET"), ("/chat/{id}", "OPTIONS")])
-def test_exempt_routes_and_preflights_pass_without_a_key_and_without_an_identity(route: str, method: str) -> None:
-    admission = admit(make_gate(exempt=["/healthz"]), {}, route, method)
-    assert admission == Admission(None, LLMRequestContext(), route, {})
+def test_exempt_routes_pass_without_a_key_and_without_an_identity() -> None:
+    admission = admit(make_gate(exempt=["/healthz"]), {}, "/healthz", "GET")
+    assert admission == Admission(None, LLMRequestContext(), "/healthz", {})
+
+
+def test_a_preflight_passes_without_an_identity_and_is_marked_as_one() -> None:
+    admission = admit(make_gate(), {}, method="OPTIONS")
+    assert admission == Admission(None, LLMRequestContext(), "/chat/{id}", {}, is_preflight=True)
 
 
 def test_without_any_keys_guarded_routes_are_closed_and_the_log_names_a_cure(
@@ -215,3 +238,175 @@ def test_no_key_shows_in_what_the_gate_hands_out() -> None:
     gate = make_gate()
     admission = admit(gate, {"X-API-Key": "k-acme"})
     assert "k-acme" not in repr(admission) + repr(vars(gate))
+
+
+# ---------------------------------------------------------------------------------------------------------- several limits
+
+
+def test_a_tenants_limit_counts_all_of_its_keys() -> None:
+    keys = [{"key": "k-1", "tenant": "acme", "caller": "a"}, {"key": "k-2", "tenant": "acme", "caller": "b"}]
+    gate = Gate(Settings.from_dict({"api_keys": keys, "tenant_rate_limit": "2/minute"}), clock=ManualClock())
+    admit(gate, {"X-API-Key": "k-1"})
+    assert admit(gate, {"X-API-Key": "k-2"}).headers == {
+        "RateLimit-Policy": '"default";q=60;w=60, "tenant";q=2;w=60',
+        "RateLimit": '"default";r=59;t=60, "tenant";r=0;t=60',
+    }
+    assert refusal(gate, {"X-API-Key": "k-1"}).members == {"violated-policies": ["tenant"]}
+
+
+def test_a_route_belongs_to_a_class_by_its_template_or_by_its_handlers_mark() -> None:
+    taken: list[Any] = []
+    limits = {"chat": {"rate": "5/hour", "routes": ["/chat/{id}"]}, "heavy": {"rate": "9/day", "per": "tenant"}}
+    gate = Gate(Settings.from_dict({"api_keys": KEYS, "limits": limits}), quota=FakeQuota(taken))
+    rule = RouteRule(limits=("heavy", "chat"))
+    gate.admit({"X-API-Key": "k-acme"}, route="/chat/{id}", method="GET", rule=rule)
+    assert [(limit.name, limit.key, limit.cap, limit.window_s) for limit in taken[0]] == [
+        ("default", "default/key:acme/web#1", 60, 60),
+        ("heavy", "heavy/tenant:acme", 9, 86400),
+        ("chat", "chat/key:acme/web#1", 5, 3600),
+    ]
+
+
+def test_a_limit_that_the_settings_do_not_have_is_the_services_own_fault(caplog: pytest.LogCaptureFixture) -> None:
+    gate = make_gate(limits={"chat": "5/hour"})
+    with pytest.raises(Problem) as caught:
+        gate.admit({"X-API-Key": "k-acme"}, route="/x", method="GET", rule=RouteRule(limits=("chatt",)))
+    assert caught.value.status == 500
+    assert "names the limit 'chatt', which the settings do not have (they have: chat)" in caplog.text
+
+
+def test_a_request_that_one_limit_refuses_is_counted_against_none() -> None:
+    gate = make_gate(limits={"chat": "1/hour"})
+    chat = RouteRule(limits=("chat",))
+    gate.admit({"X-API-Key": "k-acme"}, route="/chat", method="GET", rule=chat)
+    with pytest.raises(Problem) as caught:
+        gate.admit({"X-API-Key": "k-acme"}, route="/chat", method="GET", rule=chat)
+    assert caught.value.members == {"violated-policies": ["chat"]}
+    assert caught.value.headers["Retry-After"] == "3600"
+    assert admit(gate, {"X-API-Key": "k-acme"}).headers["RateLimit"] == '"default";r=58;t=60'
+
+
+# ------------------------------------------------------------------------------------------------------------------ scopes
+
+
+def test_without_a_scope_that_the_route_requires_the_answer_is_a_403_that_names_it() -> None:
+    gate = make_gate(api_keys=[{"key": "k-1", "tenant": "acme", "scopes": ["llm:call"]}])
+    gate.admit({"X-API-Key": "k-1"}, route="/a", method="GET", rule=RouteRule(scopes=("llm:call",)))
+    with pytest.raises(Problem) as caught:
+        gate.admit({"X-API-Key": "k-1"}, route="/a", method="GET", rule=RouteRule(scopes=("llm:call", "admin")))
+    problem = caught.value
+    assert problem.body == (
+        b'{"type":"urn:turnpike:problem:scope-denied","title":"Scope denied","status":403,'
+        b'"detail":"The caller may not do this; it needs: llm:call, admin.","required":["llm:call","admin"]}'
+    )
+    assert problem.response_headers["RateLimit"] == '"default";r=58;t=60'
+
+
+# -------------------------------------------------------------------------------------------------------- other identities
+
+
+def test_whoever_the_application_knows_needs_no_key() -> None:
+    taken: list[Any] = []
+    gate = Gate(Settings(), quota=FakeQuota(taken), has_other_identities=True)
+    known = Principal(
+        tenant="acme",
+        caller="u-7",
+        rate_limit=RateLimit(5, 1),
+        attribution=LLMRequestContext(tenant_id="other", session_id="s-1"),
+    )
+    admission = gate.admit({}, route="/a", method="GET", principal=known)
+    assert admission.context == LLMRequestContext(tenant_id="acme", caller_id="u-7", session_id="s-1")
+    assert (taken[0][0].key, taken[0][0].cap) == ("default/caller:4:acme/u-7", 5)
+    with pytest.raises(Problem, match="This request needs an authenticated caller"):
+        gate.admit({"X-API-Key": "k"}, route="/a", method="GET")
+
+
+def test_two_principals_are_never_counted_as_one() -> None:
+    names = {
+        Principal(tenant="a", caller="b/c").counted_as,
+        Principal(tenant="a/b", caller="c").counted_as,
+        Principal(tenant="a", caller="c", key_id="a/b").counted_as,
+        Principal(tenant="a").counted_as,
+    }
+    assert len(names) == 4
+
+
+# ------------------------------------------------------------------------------------------------------ stores that may wait
+
+
+class WaitingStore:
+    """Knows one key, and which of its two methods was asked."""
+
+    blocking = True
+
+    def __init__(self) -> None:
+        self.threads: list[bool] = []
+
+    def find(self, raw_key: str) -> Principal | None:
+        self.threads.append(threading.current_thread() is threading.main_thread())
+        return Principal(tenant="own", key_id="7") if raw_key == "k-own" else None
+
+
+@pytest.mark.anyio
+async def test_a_store_that_blocks_is_asked_in_a_worker_thread_where_an_event_loop_runs() -> None:
+    store = WaitingStore()
+    gate = Gate(Settings(), key_store=KeyStores([store]))
+    admission = await gate.admit_async({"X-API-Key": "k-own"}, route="/a", method="GET")
+    assert admission.context.tenant_id == "own"
+    assert gate.admit({"X-API-Key": "k-own"}, route="/a", method="GET").context.tenant_id == "own"
+    assert store.threads == [False, True]
+
+
+@pytest.mark.anyio
+async def test_a_store_that_can_be_awaited_is_awaited() -> None:
+    class Store:
+        def find(self, _raw_key: str) -> Principal | None:
+            raise AssertionError
+
+        async def find_async(self, raw_key: str) -> Principal | None:
+            return Principal(tenant=raw_key)
+
+    admission = await Gate(Settings(), key_store=Store()).admit_async({"X-API-Key": "k"}, route="/a", method="GET")
+    assert admission.context.tenant_id == "k"
+
+
+def test_the_first_store_that_knows_a_key_answers_for_it() -> None:
+    class Store:
+        def __init__(self, tenant: str, keys: str) -> None:
+            self.tenant, self.keys = tenant, keys
+
+        def find(self, raw_key: str) -> Principal | None:
+            return Principal(tenant=self.tenant) if raw_key in self.keys else None
+
+    gate = Gate(Settings(), key_store=KeyStores([Store("first", "ab"), Store("second", "bc")]))
+    tenants = [admit(gate, {"X-API-Key": key}).context.tenant_id for key in "abc"]
+    assert tenants == ["first", "first", "second"]
+    assert refusal(gate, {"X-API-Key": "d"}).status == 401
+
+
+# ---------------------------------------------------------------------------------- requests cannot be counted
+
+
+def test_while_requests_cannot_be_counted_they_pass_and_the_log_says_so_once_a_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ManualClock()
+    quota = FakeQuota([], QuotaUnavailableError("no answer"))
+    gate = Gate(Settings.from_dict({"api_keys": KEYS}), quota=quota, clock=clock)
+    for _ in range(3):
+        assert admit(gate, {"X-API-Key": "k-acme"}).headers == {}
+    clock.now += 60.0
+    admit(gate, {"X-API-Key": "k-acme"})
+    assert [record.getMessage() for record in caplog.records] == [
+        "Requests pass uncounted (on_quota_failure): no answer"
+    ] * 2
+
+
+def test_a_service_that_is_closed_then_answers_503_and_says_when_to_come_back() -> None:
+    quota = FakeQuota([], QuotaUnavailableError("redis at cache.internal does not answer"))
+    gate = Gate(Settings.from_dict({"api_keys": KEYS, "on_quota_failure": "closed"}), quota=quota)
+    problem = refusal(gate, {"X-API-Key": "k-acme"})
+    assert problem.status == 503
+    assert problem.headers["Retry-After"] == "1"
+    assert b"cannot count requests" in problem.body
+    assert b"internal" not in problem.body

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from turnpike.boundary.admission import Admission
-from turnpike.boundary.asgi import RequestScopeMiddleware, request_scope
+from turnpike.boundary.asgi import RequestScopeMiddleware, request_scope, send_problem
+from turnpike.boundary.problem import Problem
 from turnpike.boundary.scope import RequestScope
 from turnpike.context import LLMRequestContext, bind, current_binding
 from turnpike.errors import ConfigurationError
@@ -215,11 +216,77 @@ async def test_other_connections_are_passed_through() -> None:
         seen.append((scope, receive, send))
 
     exchange = Exchange()
-    scope = {"type": "websocket"}
+    scope = {"type": "lifespan"}
     await RequestScopeMiddleware(app)(scope, exchange.receive, exchange.send)
-    assert seen == [({"type": "websocket"}, exchange.receive, exchange.send)]
+    assert seen == [({"type": "lifespan"}, exchange.receive, exchange.send)]
 
 
 def test_a_request_outside_the_middleware_says_so() -> None:
     with pytest.raises(ConfigurationError, match=r"did not come through .*\.RequestScopeMiddleware"):
         request_scope({"type": "http"})
+
+
+# -------------------------------------------------------------------------------------------------- WebSockets
+
+
+def socket() -> Exchange:
+    exchange = Exchange()
+    exchange.scope = {"type": "websocket"}
+    return exchange
+
+
+async def test_the_quota_is_announced_in_a_websockets_handshake() -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "hi"})
+        await send({"type": "websocket.close"})
+
+    exchange = socket()
+    await exchange.run(app)
+    assert [name for name, _ in exchange.headers] == [b"ratelimit-policy", b"ratelimit"]
+    assert "headers" not in exchange.sent[1]
+    assert exchange.stream.reasons == ["abandoned"]
+
+
+async def test_a_websocket_whose_client_leaves_finishes_its_streams() -> None:
+    exchange = socket()
+
+    async def receive() -> Any:
+        return {"type": "websocket.disconnect", "code": 1001}
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    exchange.receive = receive  # type: ignore[method-assign]
+    await exchange.run(app)
+    assert exchange.stream.reasons == ["client_disconnected"]
+
+
+PROBLEM = Problem(401, "Unauthorized", "No key.", headers={"WWW-Authenticate": "ApiKey"})
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind"),
+    [
+        ({"type": "http"}, "http.response"),
+        ({"type": "websocket", "extensions": {"websocket.http.response": {}}}, "websocket.http.response"),
+    ],
+)
+async def test_a_refusal_is_the_same_response_in_place_of_a_websockets_handshake(
+    scope: dict[str, Any], kind: str
+) -> None:
+    exchange = Exchange()
+    await send_problem(PROBLEM, scope, exchange.send)
+    begun, body = exchange.sent
+    assert (begun["type"], begun["status"], body["type"]) == (f"{kind}.start", 401, f"{kind}.body")
+    assert dict(begun["headers"])[b"www-authenticate"] == b"ApiKey"
+    assert dict(begun["headers"])[b"content-length"] == str(len(PROBLEM.body)).encode()
+    assert (body["body"], body["more_body"]) == (PROBLEM.body, False)
+
+
+@pytest.mark.parametrize("scope", [{"type": "websocket"}, {"type": "websocket", "extensions": None}])
+async def test_a_websocket_is_closed_where_no_response_can_take_the_handshakes_place(scope: dict[str, Any]) -> None:
+    exchange = Exchange()
+    await send_problem(PROBLEM, scope, exchange.send)
+    assert exchange.sent == [{"type": "websocket.close", "code": 1008, "reason": "Unauthorized"}]
