@@ -11,7 +11,8 @@ try:
 except ImportError:
     raise MissingExtraError("turnpike_fastapi", "fastapi") from None
 
-from turnpike_fastapi.dependencies import DepContext, DepGateway, admitted
+from turnpike.boundary.rules import exempt, limit, requires
+from turnpike_fastapi.dependencies import DepContext, DepGateway, admitted, context, gateway
 from turnpike_fastapi.install import install
 
-__all__ = ["DepContext", "DepGateway", "admitted", "install"]
+__all__ = ["DepContext", "DepGateway", "admitted", "context", "exempt", "gateway", "install", "limit", "requires"]

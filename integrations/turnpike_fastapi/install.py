@@ -1,4 +1,4 @@
-"""Attaching Turnpike to an application: state, request scopes, problem responses and the gateway's end."""
+"""Attaching Turnpike to an application: state, request scopes, problem responses, its start and its end."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Response, WebSocket
+from fastapi.requests import HTTPConnection
+from fastapi.websockets import WebSocketState
 
 from turnpike.boundary.admission import Gate
-from turnpike.boundary.asgi import RequestScopeMiddleware
+from turnpike.boundary.asgi import RequestScopeMiddleware, send_problem
+from turnpike.boundary.installation import Identify, Installation
+from turnpike.boundary.keys import KeyStore
 from turnpike.boundary.problem import Problem, problem_from
 from turnpike.errors import ConfigurationError, TurnpikeError
 from turnpike.gateway.client import Gateway
 from turnpike.settings import Settings
-from turnpike_fastapi.state import SCHEME_NAME, Turnpike
+from turnpike_fastapi.rules import check_rules, document_keys
 
 __all__ = ["install"]
+
+_INTERNAL_ERROR, _POLICY_VIOLATION = 1011, 1008  # RFC 6455, section 7.4.1
 
 
 def install(
@@ -25,7 +31,9 @@ def install(
     *,
     gateway: Gateway | None = None,
     gate: Gate | None = None,
-) -> None:
+    key_store: KeyStore | None = None,
+    identify: Identify | None = None,
+) -> Installation:
     """Attach Turnpike to ``app``, before it serves its first request.
 
     Middleware that is added later stands outside of Turnpike's. Add CORS after this call, so that refusals carry its
@@ -36,57 +44,55 @@ def install(
         settings: ``Settings``, or a mapping over which the environment is laid; by default the given gateway's, or
             else the environment alone.
         gateway: a gateway of your own, which you close; one that is made here is closed at the application's shutdown.
-        gate: a gate of your own, for another key store or limiter.
+        gate: a gate of your own, for another quota store.
+        key_store: where keys are looked up, instead of the settings' ``api_keys`` and ``key_file``.
+        identify: from the ``Request`` or ``WebSocket`` to the principal that sends it, or ``None`` to look at its key. It
+            may be a coroutine function.
+
+    Returns:
+        The gateway and the gate, also at ``app.state.turnpike``.
 
     Raises:
-        ConfigurationError: if Turnpike is installed on ``app`` already.
+        ConfigurationError: if Turnpike is installed on ``app`` already, or both ``gate`` and ``key_store`` are given.
         SettingsError: naming the setting that is wrong.
     """
     if hasattr(app.state, "turnpike"):
         raise ConfigurationError("Turnpike is installed on this application already. Call install(app, ...) once.")
-    if gate is None or gateway is None:
-        chosen = gateway.settings if settings is None and gateway is not None else Settings.load(settings)
-        gate = gate if gate is not None else Gate(chosen)
-        if gateway is None:
-            gateway = Gateway(chosen)
-            _close_at_shutdown(app, gateway)
-    app.state.turnpike = Turnpike(gateway, gate)
+    installation = Installation.build(settings, gateway=gateway, gate=gate, key_store=key_store, identify=identify)
+    app.state.turnpike = installation
     app.add_middleware(RequestScopeMiddleware)
-    app.add_exception_handler(Problem, _respond)
-    app.add_exception_handler(TurnpikeError, _respond)
-    _document_header(app, gate.key_header)
+    for kind in (Problem, TurnpikeError):
+        app.add_exception_handler(kind, _respond)  # type: ignore[arg-type]
+    document_keys(app, installation.gate)
+    _live(app, installation)
+    return installation
 
 
-async def _respond(_request: Request, error: Exception) -> Response:
+async def _respond(connection: HTTPConnection, error: Exception) -> Response | None:
     problem = problem_from(error)
     if problem is None:
         raise error
-    return Response(problem.body, problem.status, problem.response_headers)
+    if not isinstance(connection, WebSocket):
+        return Response(problem.body, problem.status, problem.response_headers)
+    if connection.application_state is WebSocketState.CONNECTING:
+        await send_problem(problem, connection.scope, connection.send)
+    elif connection.application_state is WebSocketState.CONNECTED:
+        await connection.close(_POLICY_VIOLATION if problem.status < 500 else _INTERNAL_ERROR, problem.title)
+    return None
 
 
-def _close_at_shutdown(app: FastAPI, gateway: Gateway) -> None:
+def _live(app: FastAPI, installation: Installation) -> None:
     inner = app.router.lifespan_context
 
     @asynccontextmanager
     async def lifespan(served: FastAPI) -> AsyncIterator[Any]:
         try:
             async with inner(served) as state:
+                # By now the application's own start has added its last routes.
+                check_rules(app)
                 yield state
         finally:
             # Outermost, because the application's own shutdown may still want to make a call.
-            await gateway.aclose()
+            await installation.aclose()
 
     app.router.lifespan_context = lifespan
-
-
-def _document_header(app: FastAPI, name: str) -> None:
-    generate = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        schemes = document.get("components", {}).get("securitySchemes", {})
-        if SCHEME_NAME in schemes:
-            schemes[SCHEME_NAME]["name"] = name
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,37 +1,23 @@
-"""What ``install`` leaves on the application."""
+"""What ``install`` leaves on the application, at ``app.state.turnpike``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from fastapi import FastAPI
 
-from turnpike.boundary.admission import Gate
+from turnpike.boundary.installation import Installation
 from turnpike.errors import ConfigurationError
-from turnpike.gateway.client import Gateway
 
-__all__ = ["SCHEME_NAME", "Turnpike", "turnpike_of"]
-
-SCHEME_NAME = "TurnpikeKey"
-"""Name of the security scheme in the OpenAPI document."""
+__all__ = ["installation_of"]
 
 
-@dataclass(frozen=True)
-class Turnpike:
-    """The parts of one application, at ``app.state.turnpike``."""
-
-    gateway: Gateway
-    gate: Gate
-
-
-def turnpike_of(app: FastAPI) -> Turnpike:
+def installation_of(app: FastAPI) -> Installation:
     """Return what is installed on ``app``.
 
     Raises:
         ConfigurationError: if nothing is.
     """
     found = getattr(app.state, "turnpike", None)
-    if not isinstance(found, Turnpike):
+    if not isinstance(found, Installation):
         raise ConfigurationError(
             f"The FastAPI application '{app.title}' has a route that depends on turnpike_fastapi, but no Turnpike. "
             "Call turnpike_fastapi.install(app, settings) where the application is made. A mounted application needs "

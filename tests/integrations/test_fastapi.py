@@ -3,105 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 
 pytest.importorskip("fastapi", reason="needs fastapi: install turnpike[fastapi]")
 
-from fastapi import APIRouter, BackgroundTasks, Body, Depends, FastAPI, Request, Response, Security
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI
+from fastapi.responses import StreamingResponse
 from fastapi.testclient import TestClient
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Router
 
-from turnpike.boundary.admission import Gate
-from turnpike.context import Binding, LLMRequestContext, bind, current_binding
-from turnpike.errors import (
-    ConfigurationError,
-    InvalidRequestError,
-    ProviderRateLimitError,
-    SettingsError,
-    UnknownTierError,
-)
-from turnpike.gateway.client import Gateway
-from turnpike.settings import Settings
+from turnpike.context import LLMRequestContext, bind, current_binding
 from turnpike_fastapi import DepContext, DepGateway, admitted, install
 
+from .fastapi_service import ACME, BETA, FakeGateway, app_with, client_of, gate_of, raw_request
+
 pytestmark = pytest.mark.anyio
-
-KEYS = [{"key": "k-acme", "tenant": "acme", "caller": "web"}, {"key": "k-beta", "tenant": "beta"}]
-ACME = {"X-API-Key": "k-acme"}
-BETA = {"X-API-Key": "k-beta"}
-
-
-class FakeStream:
-    """A stream of two pieces that remembers how it ended."""
-
-    def __init__(self, tenant: str | None) -> None:
-        self.tenant = tenant
-        self.reasons: list[str] = []
-        self.left = 2
-
-    def finish(self, reason: str, /) -> None:
-        self.reasons.append(reason)
-
-    def piece(self) -> str:
-        self.left -= 1
-        return f"{self.tenant} "
-
-    def text(self) -> FakeStream:
-        return self
-
-    def __aiter__(self) -> FakeStream:
-        return self
-
-    async def __anext__(self) -> str:
-        if not self.left:
-            raise StopAsyncIteration
-        return self.piece()
-
-
-class FakeGateway:
-    """Notes the binding under which each call is made, as the gateway itself would read it."""
-
-    def __init__(self) -> None:
-        self.settings = Settings.from_dict({"api_keys": KEYS})
-        self.bindings: list[Binding | None] = []
-        self.streams: list[FakeStream] = []
-        self.closed = 0
-
-    def call_sync(self, _prompt: str = "") -> str:
-        binding = current_binding()
-        self.bindings.append(binding)
-        return "nobody" if binding is None else str(binding.context.tenant_id)
-
-    async def call(self, _prompt: str = "") -> str:
-        await asyncio.sleep(0)
-        return self.call_sync()
-
-    def stream(self, _prompt: str) -> FakeStream:
-        stream = FakeStream(self.call_sync())
-        self.streams.append(stream)
-        binding = self.bindings[-1]
-        if binding is not None and binding.streams is not None:
-            binding.streams.add(stream)
-        return stream
-
-    stream_sync = stream
-
-    async def aclose(self) -> None:
-        self.closed += 1
-
-    @property
-    def route(self) -> str | None:
-        binding = self.bindings[-1]
-        return None if binding is None else binding.route
 
 
 @pytest.fixture
@@ -111,17 +33,7 @@ def gateway() -> FakeGateway:
 
 @pytest.fixture
 def app(gateway: FakeGateway) -> FastAPI:
-    app = FastAPI()
-    install(app, gateway=gateway)  # type: ignore[arg-type]
-    return app
-
-
-def client_of(app: FastAPI, headers: dict[str, str] = ACME, *, raises: bool = True) -> TestClient:
-    return TestClient(app, headers=headers, raise_server_exceptions=raises)
-
-
-def with_limit(rate_limit: str) -> Gate:
-    return Gate(Settings.from_dict({"api_keys": KEYS, "rate_limit": rate_limit}))
+    return app_with(gateway)
 
 
 # ---------------------------------------------------------------------------------------------------- identity
@@ -210,6 +122,25 @@ def test_sync_bodies_have_the_identity_at_every_step(app: FastAPI) -> None:
     assert client_of(app).post("/late").text == "acme" * 3
 
 
+@pytest.mark.parametrize("style", ["async", "sync"])
+def test_handlers_that_yield_server_sent_events_have_the_identity_at_every_step(app: FastAPI, style: str) -> None:
+    sse = pytest.importorskip("fastapi.sse", reason="needs a FastAPI whose handlers may yield events (0.135)")
+
+    async def events(llm: DepGateway) -> AsyncIterator[str]:
+        for _ in range(2):
+            yield await llm.call("hi")
+
+    def events_sync(llm: DepGateway) -> Iterator[str]:
+        for _ in range(2):
+            yield llm.call_sync("hi")
+
+    handler = events if style == "async" else events_sync
+    app.get("/events", response_class=sse.EventSourceResponse)(handler)
+    response = client_of(app).get("/events")
+    assert [line for line in response.text.splitlines() if line] == ['data: "acme"'] * 2
+    assert "ratelimit" in response.headers
+
+
 def test_a_middleware_that_runs_the_application_in_a_task_of_its_own_changes_nothing(
     app: FastAPI, gateway: FakeGateway
 ) -> None:
@@ -229,8 +160,7 @@ def test_a_middleware_that_runs_the_application_in_a_task_of_its_own_changes_not
 
 
 async def test_two_hundred_requests_at_once_keep_their_identities(gateway: FakeGateway) -> None:
-    app = FastAPI()
-    install(app, gateway=gateway, gate=with_limit("1000/minute"))  # type: ignore[arg-type]
+    app = app_with(gateway, rate_limit="1000/minute")
 
     @app.post("/chat/{number}")
     async def chat(number: int, llm: DepGateway, who: DepContext) -> list[Any]:
@@ -297,6 +227,17 @@ def test_a_mount_inside_an_application_of_another_kind_is_named_by_its_path(app:
     assert gateway.route == "/a/b/chat/{number}"
 
 
+@pytest.mark.skipif(not hasattr(FastAPI, "frontend"), reason="needs a FastAPI that serves frontends")
+def test_a_folder_of_files_is_guarded_without_a_route_of_its_own(gateway: FakeGateway, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("hello")
+    app = FastAPI(dependencies=[Depends(admitted)])
+    install(app, gateway=gateway, gate=gate_of())  # type: ignore[arg-type]
+    app.frontend("/", directory=tmp_path)
+    with client_of(app) as client:
+        assert client.get("/").text == "hello"
+        assert client.get("/", headers={"X-API-Key": ""}).status_code == 401
+
+
 def test_a_servers_root_path_is_no_part_of_the_route(app: FastAPI, gateway: FakeGateway) -> None:
     @app.post("/chat")
     async def chat(llm: DepGateway) -> None:
@@ -307,235 +248,7 @@ def test_a_servers_root_path_is_no_part_of_the_route(app: FastAPI, gateway: Fake
     assert gateway.route == "/chat"
 
 
-# --------------------------------------------------------------------------------------------------- admission
-
-
-def test_without_a_key_nothing_reaches_the_handler(app: FastAPI, gateway: FakeGateway) -> None:
-    @app.post("/chat")
-    async def chat(llm: DepGateway) -> None:
-        await llm.call("hi")
-
-    response = client_of(app, {}).post("/chat")
-    assert (response.status_code, gateway.bindings) == (401, [])
-    assert response.headers["www-authenticate"] == 'ApiKey realm="turnpike"'
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.content == (
-        b'{"type":"about:blank","title":"Unauthorized","status":401,'
-        b'"detail":"This request needs exactly one valid API key. Send it as \'X-API-Key: <key>\'."}'
-    )
-
-
-@pytest.mark.parametrize(
-    "lines", [[b"k-acme", b"k-acme"], [b"k-acme,k-beta"], [b"\xff"], [b""], [b"k" * 9000], [b"k-acme\x00"]]
-)
-async def test_hostile_headers_are_a_401(app: FastAPI, lines: list[bytes]) -> None:
-    @app.get("/chat", dependencies=[Depends(admitted)])
-    async def chat() -> None: ...
-
-    assert (await raw_request(app, "/chat", [(b"x-api-key", line) for line in lines]))[0]["status"] == 401
-
-
-def test_a_request_is_counted_once_however_often_its_route_asks_for_admission(app: FastAPI) -> None:
-    router = APIRouter(dependencies=[Depends(admitted)])
-
-    @router.get("/all", dependencies=[Security(admitted, scopes=["llm:call"]), Depends(admitted, use_cache=False)])
-    async def all_ways(llm: DepGateway, who: DepContext) -> str:
-        return str(await llm.call("hi")) + str(who.tenant_id)
-
-    app.include_router(router)
-    response = client_of(app).get("/all")
-    assert response.json() == "acmeacme"
-    assert response.headers.get_list("ratelimit") == ['"default";r=59;t=60']
-
-
-def test_the_quota_is_announced_whatever_kind_of_response_the_handler_makes(app: FastAPI) -> None:
-    router = APIRouter(dependencies=[Depends(admitted)])
-
-    @router.get("/dict")
-    async def plain() -> dict[str, str]:
-        return {}
-
-    @router.get("/response")
-    async def response() -> Response:
-        return JSONResponse({})
-
-    @router.get("/stream")
-    async def stream(llm: DepGateway) -> StreamingResponse:
-        return StreamingResponse(llm.stream("hi").text())
-
-    app.include_router(router)
-    client = client_of(app)
-    left = [client.get(path).headers["ratelimit"] for path in ("/dict", "/response", "/stream")]
-    assert left == ['"default";r=59;t=60', '"default";r=58;t=60', '"default";r=57;t=60']
-    assert client.get("/dict").headers["ratelimit-policy"] == '"default";q=60;w=60'
-    assert client.get("/dict", params={"n": "x"}).headers.get_list("ratelimit") == ['"default";r=55;t=60']
-
-
-def test_beyond_the_limit_the_answer_is_a_429(gateway: FakeGateway) -> None:
-    app = FastAPI()
-    install(app, gateway=gateway, gate=with_limit("1/minute"))  # type: ignore[arg-type]
-
-    @app.get("/chat", dependencies=[Depends(admitted)])
-    async def chat() -> None: ...
-
-    client = client_of(app)
-    assert client.get("/chat").status_code == 200
-    response = client.get("/chat")
-    assert response.status_code == 429
-    assert response.json()["violated-policies"] == ["default"]
-    assert response.headers["retry-after"] == "60"
-    assert response.headers.get_list("ratelimit") == ['"default";r=0;t=60']
-    assert client.get("/chat", headers=BETA).status_code == 200
-
-
-def test_exempt_routes_and_preflights_need_no_key(gateway: FakeGateway) -> None:
-    app = FastAPI()
-    install(app, Settings.from_dict({"api_keys": KEYS, "exempt": ["/v1/health"]}), gateway=gateway)  # type: ignore[arg-type]
-    router = APIRouter(prefix="/v1", dependencies=[Depends(admitted)])
-
-    @router.get("/health")
-    @router.options("/chat")
-    async def tenant(who: DepContext) -> str | None:
-        return who.tenant_id
-
-    app.include_router(router)
-    client = client_of(app, {})
-    assert client.get("/v1/health").json() is None
-    assert client.options("/v1/chat").status_code == 200
-
-
-def test_open_routes_are_left_alone(app: FastAPI) -> None:
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    response = client_of(app, {}).get("/healthz")
-    assert (response.status_code, response.json()) == (200, {"status": "ok"})
-    assert "ratelimit" not in response.headers
-
-
-def test_tests_can_replace_the_admission(app: FastAPI) -> None:
-    async def as_tester() -> AsyncIterator[LLMRequestContext]:
-        with bind(tenant_id="tester") as context:
-            yield context
-
-    @app.get("/chat", dependencies=[Depends(admitted)])
-    async def chat(llm: DepGateway, who: DepContext) -> list[Any]:
-        return [await llm.call("hi"), who.tenant_id]
-
-    app.dependency_overrides[admitted] = as_tester
-    assert client_of(app, {}).get("/chat").json() == ["tester", "tester"]
-
-
-# ------------------------------------------------------------------------------------------------------ errors
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "body"),
-    [
-        (
-            ProviderRateLimitError("openai", "said sk-canary", retry_after_s=2.5),
-            503,
-            (
-                b'{"type":"urn:turnpike:problem:upstream-rate-limited",'
-                b'"title":"The model provider is rate limiting","status":503,'
-                b'"detail":"The model provider is not taking more requests at the moment. Try again later."}'
-            ),
-        ),
-        (
-            UnknownTierError("cheep", "/fail", ["cheap"]),
-            500,
-            (
-                b'{"type":"urn:turnpike:problem:misconfigured",'
-                b'"title":"The service is misconfigured","status":500,'
-                b'"detail":"The service is not set up to serve this request. '
-                b'Its operator finds the reason in the log."}'
-            ),
-        ),
-        (
-            InvalidRequestError("prompt must not be empty"),
-            400,
-            (
-                b'{"type":"urn:turnpike:problem:invalid-request","title":"Invalid request",'
-                b'"status":400,"detail":"prompt must not be empty"}'
-            ),
-        ),
-    ],
-)
-def test_the_gateways_errors_become_problems(app: FastAPI, error: Exception, status: int, body: bytes) -> None:
-    @app.get("/fail", dependencies=[Depends(admitted)])
-    async def fail() -> None:
-        raise error
-
-    response = client_of(app).get("/fail")
-    assert (response.status_code, response.content) == (status, body)
-    assert response.headers["cache-control"] == "no-store"
-    assert response.headers["ratelimit"] == '"default";r=59;t=60'
-    assert response.headers.get("retry-after") == ("3" if status == 503 else None)
-
-
-def test_validation_errors_stay_fastapis_own(app: FastAPI) -> None:
-    @app.post("/chat", dependencies=[Depends(admitted)])
-    async def chat(question: Annotated[str, Body(embed=True)]) -> str:
-        return question
-
-    assert client_of(app).post("/chat", json={}).status_code == 422
-    assert client_of(app, {}).post("/chat", json={}).status_code == 401
-
-
-def test_a_route_without_an_installation_says_what_to_call() -> None:
-    app = FastAPI(title="Forgetful")
-
-    @app.get("/chat", dependencies=[Depends(admitted)])
-    async def chat() -> None: ...
-
-    with pytest.raises(ConfigurationError, match=r"'Forgetful' .*install\(app, settings\)"):
-        client_of(app).get("/chat")
-    assert client_of(app, raises=False).get("/chat").status_code == 500
-
-
-def test_without_fastapi_the_adapter_says_what_to_install() -> None:
-    code = "import sys; sys.modules['fastapi'] = None; import turnpike_fastapi"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "MissingExtraError" in run.stderr
-    assert "pip install 'turnpike[fastapi]'" in run.stderr
-
-
-def test_installing_twice_is_an_error(app: FastAPI) -> None:
-    with pytest.raises(ConfigurationError, match="installed on this application already"):
-        install(app, {})
-
-
-def test_wrong_settings_are_named_at_once() -> None:
-    with pytest.raises(SettingsError, match="key_hedder"):
-        install(FastAPI(), {"key_hedder": "X-Key"})
-
-
 # ----------------------------------------------------------------------------------------------------- streams
-
-
-async def raw_request(
-    app: FastAPI, path: str, headers: list[tuple[bytes, bytes]], leaves_after: int | None = None
-) -> list[Any]:
-    """Send a request as a server would; the client leaves once it has had ``leaves_after`` messages."""
-    sent: list[Any] = []
-    left = asyncio.Event()
-
-    async def receive() -> Any:
-        if leaves_after is None:
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await left.wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-        if len(sent) == leaves_after:
-            left.set()
-        await asyncio.sleep(0)
-
-    scope = {"type": "http", "method": "GET", "path": path, "headers": headers, "query_string": b""}
-    await app(scope, receive, send)
-    return sent
 
 
 async def test_a_stream_whose_client_leaves_is_finished_then(app: FastAPI, gateway: FakeGateway) -> None:
@@ -600,80 +313,3 @@ def test_a_stream_of_a_handler_that_raises_is_finished(app: FastAPI, gateway: Fa
 
     assert client_of(app, raises=False).get("/boom").status_code == 500
     assert gateway.streams[0].reasons == ["request_failed"]
-
-
-# ----------------------------------------------------------------------------------- OpenAPI, start and shutdown
-
-
-@pytest.mark.parametrize("header", ["X-API-Key", "X-Own-Key"])
-def test_only_guarded_routes_are_documented_as_needing_a_key(gateway: FakeGateway, header: str) -> None:
-    app = FastAPI()
-    install(app, {"api_keys": KEYS, "key_header": header}, gateway=gateway)  # type: ignore[arg-type]
-
-    @app.post("/chat")
-    async def chat(llm: DepGateway) -> None: ...
-
-    @app.get("/healthz")
-    def healthz() -> None: ...
-
-    for _ in range(2):
-        document = client_of(app).get("/openapi.json").json()
-        assert document["paths"]["/chat"]["post"]["security"] == [{"TurnpikeKey": []}]
-        assert "security" not in document["paths"]["/healthz"]["get"]
-        scheme = document["components"]["securitySchemes"]["TurnpikeKey"]
-        assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", header)
-    assert client_of(app, {header: "k-acme"}).post("/chat").status_code == 200
-
-
-def test_an_application_without_guarded_routes_documents_no_key(app: FastAPI) -> None:
-    assert "components" not in app.openapi()
-
-
-def test_the_gateway_that_install_makes_is_closed_after_the_applications_own_shutdown(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    order: list[str] = []
-
-    async def aclose(_gateway: Gateway) -> None:
-        order.append("gateway closed")
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, str]]:
-        order.append("started")
-        yield {"from": "lifespan"}
-        order.append("application stopped")
-
-    monkeypatch.setattr(Gateway, "aclose", aclose)
-    app = FastAPI(lifespan=lifespan)
-    install(app, {"api_keys": KEYS, "ledger": False})
-
-    @app.get("/state")
-    async def state(request: Request, llm: DepGateway) -> list[Any]:
-        return [isinstance(llm, Gateway), getattr(request.state, "from", None)]
-
-    assert client_of(app).get("/state").json() == [True, None]
-    assert order == []
-    with client_of(app) as client:
-        assert client.get("/state").json() == [True, "lifespan"]
-    assert order == ["started", "application stopped", "gateway closed"]
-
-
-def test_a_gateway_of_ones_own_is_not_closed(app: FastAPI, gateway: FakeGateway) -> None:
-    with client_of(app):
-        pass
-    assert gateway.closed == 0
-
-
-def test_without_settings_the_environment_is_read_when_install_is_called(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    monkeypatch.setenv("APP_API_KEY", "k-env")
-    monkeypatch.setenv("TURNPIKE_TELEMETRY_PATH", str(tmp_path / "ledger.jsonl"))
-    app = FastAPI()
-    install(app)
-
-    @app.get("/who")
-    async def who(who: DepContext) -> str | None:
-        return who.tenant_id
-
-    assert client_of(app, {"X-API-Key": "k-env"}).get("/who").json() == "app"

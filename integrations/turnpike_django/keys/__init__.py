@@ -1,0 +1,1 @@
+"""API keys in the project's database: model, admin, and the key store over them. Add it to ``INSTALLED_APPS``."""
