@@ -49,11 +49,11 @@ def service_environment(simulator_url: str, ledger: Path) -> Mapping[str, str]:
 async def ask(client: httpx2.AsyncClient, tenant: str, number: int) -> None:
     """Send one request as ``tenant``, and see that the answer is meant for it."""
     words = f"This is question {number} of {tenant}."
-    path, body = ("/answer", {"question": words}) if number < ANSWERS else ("/summarize/stream", {"text": words})
+    path, body = ("/answer-routed", {"message": words}) if number < ANSWERS else ("/summarize/stream", {"text": words})
     response = await client.post(path, json=body)
     assert response.status_code == 200, response.text
-    if path == "/answer":
-        assert response.json()["tenant"] == tenant
+    if path == "/answer-routed":
+        assert (response.json()["tenant"], response.json()["caller"]) == (tenant, f"{tenant}-web")
     else:
         assert '"finish_reason":"stop"' in response.text
 
