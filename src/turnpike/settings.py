@@ -20,6 +20,7 @@ import msgspec
 
 from turnpike.errors import SettingsError
 from turnpike.secret import Secret
+from turnpike.struct_types import prepared
 
 __all__ = [
     "ApiKeySettings",
@@ -155,6 +156,7 @@ class LimitSettings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Templates of the routes in the class; handlers marked with ``limit(name)`` belong to it as well."""
 
 
+@prepared
 class Settings(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything an operator can set. ``Settings()`` is valid: no provider, no default policy, the default ledger."""
 

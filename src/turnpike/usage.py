@@ -12,9 +12,12 @@ from typing import Any
 
 import msgspec
 
+from turnpike.struct_types import prepared
+
 __all__ = ["UsageVector"]
 
 
+@prepared
 class UsageVector(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
     """Token and tool counts of one request. Every count is a non-negative integer; 0 means none were reported.
 

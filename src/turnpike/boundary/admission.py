@@ -144,8 +144,8 @@ class Gate:
             raise _scope_denied(required, admission)
 
     def is_exempt(self, route: str, rule: RouteRule) -> bool:
-        """Return whether ``route`` needs no key."""
-        return rule.exempt or route in self._exempt
+        """Return whether ``route`` needs no key. One that requires scopes always does, whatever else is said about it."""
+        return not rule.scopes and (rule.exempt or route in self._exempt)
 
     async def _admit(
         self,

@@ -32,17 +32,26 @@ class Installation:
     Args:
         gateway: through which its handlers call.
         gate: which admits its requests.
+        settings: what both were made from; by default the gateway's.
         identify: how it knows who sends a request, where that is not an API key.
         owns_gateway: whether closing this closes the gateway.
     """
 
     def __init__(
-        self, gateway: Gateway, gate: Gate, *, identify: Identify | None = None, owns_gateway: bool = False
+        self,
+        gateway: Gateway,
+        gate: Gate,
+        *,
+        settings: Settings | None = None,
+        identify: Identify | None = None,
+        owns_gateway: bool = False,
     ) -> None:
         self.gateway: Gateway = gateway
         """The application's gateway."""
         self.gate: Gate = gate
         """The application's gate."""
+        self.settings: Settings = gateway.settings if settings is None else settings
+        """What the application was set up with."""
         self._identify = identify
         self._owns_gateway = owns_gateway
 
@@ -81,7 +90,7 @@ class Installation:
         if gateway is None:
             gateway = Gateway(chosen)
         assert gate is not None
-        return cls(gateway, gate, identify=identify, owns_gateway=owns_gateway)
+        return cls(gateway, gate, settings=chosen, identify=identify, owns_gateway=owns_gateway)
 
     def admit(
         self,

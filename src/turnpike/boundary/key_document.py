@@ -13,16 +13,19 @@ import msgspec
 
 from turnpike.boundary.issued_keys import KeyRecord, pepper_id_of
 from turnpike.secret import Secret
+from turnpike.struct_types import prepared
 
 __all__ = ["KeyDocument"]
 
 _VERSION = 1
 
 
+@prepared
 class _Version(msgspec.Struct, frozen=True):
     version: int
 
 
+@prepared
 class _Layout(msgspec.Struct, frozen=True, kw_only=True):
     version: int = _VERSION
     pepper: Secret | None = None

@@ -23,7 +23,7 @@ class RouteRule:
     """The boundary's rule of one route.
 
     Attributes:
-        exempt: whether the route needs no key.
+        exempt: whether the route needs no key. Scopes stand above it: a route that requires some is guarded.
         limits: names of further limits, from ``Settings.limits``.
         scopes: what a principal must be allowed, all of them.
     """
@@ -84,7 +84,7 @@ def merged(*rules: RouteRule) -> RouteRule:
     if len(said) < 2:
         return said[0] if said else NO_RULE
     return RouteRule(
-        exempt=any(rule.exempt for rule in said),
+        exempt=any(rule.exempt for rule in said),  # and still guarded, if another of them requires a scope
         limits=tuple(dict.fromkeys(name for rule in said for name in rule.limits)),
         scopes=tuple(dict.fromkeys(scope for rule in said for scope in rule.scopes)),
     )
@@ -92,8 +92,11 @@ def merged(*rules: RouteRule) -> RouteRule:
 
 def _mark(handler: HandlerT, rule: RouteRule) -> HandlerT:
     target = getattr(handler, "__func__", handler)
+    whole = merged(rule_of(handler), rule)
+    if whole.exempt and whole.scopes:
+        raise TypeError("a handler is either exempt, or requires scopes, which nobody has without a key: take one away")
     try:
-        setattr(target, _ATTRIBUTE, merged(rule_of(handler), rule))
+        setattr(target, _ATTRIBUTE, whole)
     except (AttributeError, TypeError):
         raise TypeError(
             f"exempt, limit and requires mark functions and classes; {type(handler).__name__} cannot be marked. Put the "

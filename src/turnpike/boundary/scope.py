@@ -85,7 +85,8 @@ class RequestScope:
         """
         with self._lock:
             self._has_ended = True
-            self.end_reason = self.end_reason or reason
+            # What is known of a cause beats what whoever notices the end can see of it.
+            self.end_reason = reason = self.end_reason or reason
             streams, self._streams = list(self._streams.values()), {}
             token, self._token = self._token, None
         if token is not None:

@@ -17,6 +17,7 @@ from importlib import resources
 import msgspec
 
 from turnpike.pricing.rates import Rate, RateTable
+from turnpike.struct_types import prepared
 
 __all__ = ["Supplement", "SupplementRow", "lay_over", "load_supplement"]
 
@@ -51,6 +52,7 @@ class SupplementRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
         )
 
 
+@prepared
 class Supplement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from turnpike.struct_types import prepared
 from turnpike.usage import UsageVector
 
 __all__ = ["APIS", "read_usage"]
@@ -74,6 +75,7 @@ _NO_IN_DETAILS: Final = _InDetails()
 _NO_OUT_DETAILS: Final = _OutDetails()
 
 
+@prepared
 class _Chat(msgspec.Struct, gc=False):
     tokens_in: _Count = msgspec.field(name="prompt_tokens", default=None)
     tokens_out: _Count = msgspec.field(name="completion_tokens", default=None)
@@ -86,6 +88,7 @@ class _Chat(msgspec.Struct, gc=False):
     """Where DeepSeek puts them besides."""
 
 
+@prepared
 class _Responses(msgspec.Struct, gc=False):
     tokens_in: _Count = msgspec.field(name="input_tokens", default=None)
     tokens_out: _Count = msgspec.field(name="output_tokens", default=None)
@@ -101,6 +104,7 @@ class _Split(msgspec.Struct, gc=False):
     long: _Count = msgspec.field(name="ephemeral_1h_input_tokens", default=None)
 
 
+@prepared
 class _Anthropic(msgspec.Struct, gc=False):
     fresh: _Count = msgspec.field(name="input_tokens", default=None)
     tokens_out: _Count = msgspec.field(name="output_tokens", default=None)
@@ -116,6 +120,7 @@ class _CacheDetail(msgspec.Struct, gc=False):
     tokens: _Count = msgspec.field(name="inputTokens", default=None)
 
 
+@prepared
 class _Converse(msgspec.Struct, gc=False):
     fresh: _Count = msgspec.field(name="inputTokens", default=None)
     tokens_out: _Count = msgspec.field(name="outputTokens", default=None)

@@ -302,6 +302,12 @@ def test_without_a_scope_that_the_route_requires_the_answer_is_a_403_that_names_
     assert problem.response_headers["RateLimit"] == '"default";r=58;t=60'
 
 
+def test_a_route_that_requires_a_scope_is_guarded_whatever_else_is_said_about_it() -> None:
+    gate = make_gate(exempt=["/admin"])
+    with pytest.raises(Problem, match="401"):
+        gate.admit({}, route="/admin", method="GET", rule=RouteRule(exempt=True, scopes=("admin",)))
+
+
 # -------------------------------------------------------------------------------------------------------- other identities
 
 

@@ -17,10 +17,10 @@ def handler() -> None:
 def test_the_decorators_return_the_function_itself() -> None:
     def view() -> None: ...
 
-    assert exempt(view) is view
     assert limit("chat")(view) is view
     assert requires("a", "b")(view) is view
-    assert rule_of(view) == RouteRule(exempt=True, limits=("chat",), scopes=("a", "b"))
+    assert rule_of(view) == RouteRule(limits=("chat",), scopes=("a", "b"))
+    assert exempt(handler_of_its_own := lambda: None) is handler_of_its_own
 
 
 def test_marks_add_up_and_repeat_nothing() -> None:
@@ -108,3 +108,12 @@ def test_forgotten_parentheses_are_named() -> None:
 def test_what_cannot_be_marked_is_named() -> None:
     with pytest.raises(TypeError, match="int cannot be marked"):
         exempt(7)
+
+
+def test_a_handler_cannot_be_open_and_require_a_scope() -> None:
+    @requires("admin")
+    def view() -> None: ...
+
+    with pytest.raises(TypeError, match="either exempt, or requires scopes"):
+        exempt(view)
+    assert rule_of(view) == RouteRule(scopes=("admin",))
