@@ -143,6 +143,11 @@ class Gate:
         if not admission.is_preflight and not set(required) <= set(granted):
             raise _scope_denied(required, admission)
 
+    @property
+    def takes_keys(self) -> bool:
+        """Whether API keys are looked at: not where the application identifies all requests itself."""
+        return self._find is not None or not self._has_other_identities
+
     def is_exempt(self, route: str, rule: RouteRule) -> bool:
         """Return whether ``route`` needs no key. One that requires scopes always does, whatever else is said about it."""
         return not rule.scopes and (rule.exempt or route in self._exempt)

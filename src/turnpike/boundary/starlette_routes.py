@@ -30,6 +30,9 @@ def find_route(routes: Iterable[Any], scope: Mapping[str, Any]) -> Route | None:
 
 
 def _named(route: Any, scope: Mapping[str, Any], child: Mapping[str, Any]) -> Route | None:
+    if (included := getattr(route, "effective_route_contexts", None)) is not None:
+        # FastAPI includes routers lazily: what looks like one route stands for all of a router's.
+        return find_route([each.starlette_route or each for each in included()], scope)
     path = str(getattr(route, "path", ""))
     inner = getattr(route, "routes", None)
     if not inner:

@@ -242,3 +242,18 @@ def test_the_first_route_that_matches_fully_counts_with_its_mounts_and_its_rule(
     assert find_route(routes, {}) == ("/chat/{id}", RouteRule(exempt=True, limits=("chat",)))
     assert find_route(routes[:2], {}) == ("/b", RouteRule())
     assert find_route(routes[:1], {}) is None
+
+
+def test_a_router_that_is_included_lazily_stands_for_its_routes() -> None:
+    class Included(FakeRoute):
+        def effective_route_contexts(self) -> list[Any]:
+            return [Effective(FakeRoute("/chat/{n}", endpoint=endpoint)), Effective(FakeRoute("/other", 0))]
+
+    class Effective:
+        def __init__(self, route: FakeRoute) -> None:
+            self.starlette_route = route
+
+    @limit("chat")
+    def endpoint() -> None: ...
+
+    assert find_route([Included("")], {}) == ("/chat/{n}", RouteRule(limits=("chat",)))
