@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -12,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from turnpike.demo.reckoning import Reckoning, Spend, reckon, spend_by
-from turnpike.demo.servers import running_app, running_simulator
-from turnpike.demo.traffic import STEPS, Outcome, environment, send_traffic
+from turnpike.demo.servers import running_app, running_job, running_simulator
+from turnpike.demo.traffic import JOB, JOB_ARGUMENTS, STEPS, Outcome, environment, send_traffic
 from turnpike.envelope import LLMRequestEnvelope
 
 __all__ = ["run_demo"]
@@ -23,7 +24,7 @@ def run_demo(stack: str, ledger: Path | None = None) -> bool:
     """Run the demo on the example service of ``stack``.
 
     Args:
-        stack: the framework.
+        stack: the framework: fastapi, flask, django or litestar.
         ledger: where the ledger is written; by default a file in a new temporary folder.
 
     Returns:
@@ -31,6 +32,7 @@ def run_demo(stack: str, ledger: Path | None = None) -> bool:
 
     Raises:
         ConfigurationError: if a server does not start.
+        MissingExtraError: if the framework or its server is not installed.
     """
     console = Console()
     folder = Path(tempfile.mkdtemp(prefix="turnpike-demo-"))
@@ -38,8 +40,12 @@ def run_demo(stack: str, ledger: Path | None = None) -> bool:
     begun = time.monotonic()
     console.print(f"[bold]Turnpike demo[/bold]: a provider simulator and the {stack} example, no network, no API key.")
     with running_simulator(folder / "simulator.log") as simulator_url:
-        with running_app(stack, environment(simulator_url, str(ledger)), folder / "app.log") as app_url:
-            outcome = _send(console, app_url, simulator_url)
+        known = environment(simulator_url, str(ledger))
+        with (
+            running_app(stack, known, folder / "app.log") as app_url,
+            running_job(JOB, JOB_ARGUMENTS, known, folder / "job.log") as job,
+        ):
+            outcome = _send(console, app_url, simulator_url, job)
         # The service has stopped, so every call has ended; the simulator still has its books.
         bills = httpx2.get(f"{simulator_url}/__bills").json()
     reckoning = reckon(ledger, bills)
@@ -49,7 +55,7 @@ def run_demo(stack: str, ledger: Path | None = None) -> bool:
     return reckoning.agrees and not outcome.failures
 
 
-def _send(console: Console, app_url: str, simulator_url: str) -> Outcome:
+def _send(console: Console, app_url: str, simulator_url: str, job: subprocess.Popen[bytes]) -> Outcome:
     columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("starting", total=STEPS)
@@ -57,7 +63,7 @@ def _send(console: Console, app_url: str, simulator_url: str) -> Outcome:
         def step(what: str) -> None:
             progress.update(task, advance=1, description=f"sending {what}")
 
-        return send_traffic(app_url, simulator_url, step)
+        return send_traffic(app_url, simulator_url, step, job)
 
 
 def _usd(nano: int) -> str:
@@ -66,7 +72,7 @@ def _usd(nano: int) -> str:
 
 def _print_spend(console: Console, envelopes: list[LLMRequestEnvelope]) -> None:
     for title, key in (
-        ("tenant", lambda envelope: f"{envelope.tenant_id} / {envelope.caller_id}"),
+        ("tenant and caller", lambda envelope: f"{envelope.tenant_id} / {envelope.caller_id}"),
         ("route", lambda envelope: envelope.route),
         ("model", lambda envelope: envelope.response_model or envelope.model_selected or "-"),
     ):
@@ -88,7 +94,8 @@ def _print_outcome(console: Console, outcome: Outcome, reckoning: Reckoning) -> 
     console.print(
         f"{outcome.sent} requests: {outcome.answered} answered, {outcome.retried} after a retry, "
         f"{outcome.abandoned} stream abandoned, {outcome.refused_keys} key refused (401), "
-        f"{outcome.rate_limited} over the rate limit (429)."
+        f"{outcome.rate_limited} over the rate limit (429). Beside the service, a job asked {len(JOB_ARGUMENTS)} questions "
+        "that needed a tool."
     )
     if reckoning.undelivered:
         console.print(

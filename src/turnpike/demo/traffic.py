@@ -1,13 +1,15 @@
-"""The demo's traffic: three tenants, and each thing that can go wrong once."""
+"""The demo's traffic: three tenants on all routes of an example service, and each thing that can go wrong once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import httpx2
 
-__all__ = ["API_KEYS", "Outcome", "environment", "send_traffic"]
+__all__ = ["API_KEYS", "JOB", "JOB_ARGUMENTS", "STEPS", "Outcome", "environment", "send_traffic"]
 
 _ACME, _GLOBEX, _INITECH = "demo-key-acme-7f2c91", "demo-key-globex-b81d04", "demo-key-initech-39e6aa"
 
@@ -19,19 +21,24 @@ API_KEYS = (
 """The three callers. The last one has a small limit, for the burst."""
 
 _QUESTIONS = (
-    "Which invoices are overdue this month?",
-    "Explain our refund policy in two sentences.",
-    "What changed in the last release?",
-    "Draft a reply to a customer whose parcel is late.",
-    "List three risks of the migration plan.",
+    "What is our refund policy?",
+    "Which invoices of the last quarter are still unpaid, and by which customers?",
+    "Analyze the trade-offs of moving the archive to cold storage.",
+    "Draft a short answer to a customer whose parcel is late.",
+    "Give me a detailed comparison of the three offers, with the implications of each.",
 )
+"""Two of them need the expensive model."""
+_SAID = ("Hello, it is about order A-1001.", "How can I help?", "It has not arrived.", "It was sent on Monday.") * 4
+_STRATEGIES = ("full", "sliding_window", "summarized")
 _DOCUMENT = "Invoice 4471 covers consulting hours, travel and licences for October. Payment is net thirty days. " * 6
+
+JOB = "tool_calls.py"
+JOB_ARGUMENTS = [f"What is the order_status of A-100{number}?" for number in range(1, 4)]
+"""A job beside the service, on the same ledger: questions for which the model has a tool run."""
 
 
 def environment(simulator_url: str, ledger: str) -> dict[str, str]:
     """Return what the example service has to know: where the providers are, who may call, where the ledger lies."""
-    import json
-
     return {
         "OPENAI_BASE_URL": f"{simulator_url}/v1",
         "OPENAI_API_KEY": "simulated",
@@ -67,7 +74,7 @@ class _Clients:
         """Have the simulator do something out of the ordinary with its next request."""
         self.simulator.post("/__script", json={"behaviours": [{"times": 1, **behaviour}]}).raise_for_status()
 
-    def post(self, path: str, key: str, body: dict[str, str]) -> httpx2.Response:
+    def post(self, path: str, key: str, body: Mapping[str, object]) -> httpx2.Response:
         self.outcome.sent += 1
         return self.app.post(path, json=body, headers={"X-API-Key": key})
 
@@ -77,17 +84,27 @@ class _Clients:
         self.outcome.failures.append(f"{what}: HTTP {response.status_code} instead of {status}")
         return False
 
+    def ask(self, what: str, path: str, key: str, body: Mapping[str, object]) -> None:
+        """Send a request that is to be answered."""
+        self.outcome.answered += self.expect(self.post(path, key, body), 200, what)
+        self.step(what)
 
-def send_traffic(app_url: str, simulator_url: str, step: Callable[[str], None]) -> Outcome:
-    """Send all of the demo's requests; ``step`` is told of each as it ends."""
+
+def send_traffic(
+    app_url: str, simulator_url: str, step: Callable[[str], None], job: subprocess.Popen[bytes]
+) -> Outcome:
+    """Send all of the demo's requests while ``job`` runs; ``step`` is told of each as it ends."""
     with (
         httpx2.Client(base_url=app_url, timeout=30.0) as app,
         httpx2.Client(base_url=simulator_url, timeout=30.0) as simulator,
     ):
         clients = _Clients(app, simulator, step)
+        _classify(clients)
         _ask_questions(clients)
+        _converse(clients)
         _read_streams(clients)
-        _use_tools(clients)
+        # What follows is scripted for the next request, whoever sends it.
+        _wait_for(job, clients)
         _abandon_a_stream(clients)
         _cause_a_retry(clients)
         _use_a_wrong_key(clients)
@@ -95,31 +112,48 @@ def send_traffic(app_url: str, simulator_url: str, step: Callable[[str], None]) 
         return clients.outcome
 
 
-STEPS = 30 + 12 + 6 + 1 + 1 + 1 + 20
+STEPS = 5 + 30 + 9 + 12 + 1 + 1 + 1 + 1 + 20
 """How often ``step`` is called."""
+
+
+def _classify(clients: _Clients) -> None:
+    for question in _QUESTIONS:
+        clients.ask("classifications", "/classify-complexity", _ACME, {"message": question})
 
 
 def _ask_questions(clients: _Clients) -> None:
     for number in range(30):
         key = (_ACME, _ACME, _GLOBEX)[number % 3]
-        response = clients.post("/answer", key, {"question": f"{_QUESTIONS[number % 5]} ({number})"})
-        clients.outcome.answered += clients.expect(response, 200, "question")
-        clients.step("questions")
+        clients.ask("questions", "/answer-routed", key, {"message": f"{_QUESTIONS[number % 5]} ({number})"})
+
+
+def _converse(clients: _Clients) -> None:
+    for number in range(9):
+        strategy = _STRATEGIES[number % 3]
+        turn = {
+            "conversation_id": f"order-{number}",
+            "history": list(_SAID),
+            "message": f"When will it be here? ({number})",
+            "context_strategy": strategy,
+        }
+        clients.ask("conversations", "/conversation-turn", (_GLOBEX, _ACME)[number % 2], turn)
 
 
 def _read_streams(clients: _Clients) -> None:
     for number in range(12):
-        key = (_GLOBEX, _ACME)[number % 2]
-        response = clients.post("/summarize/stream", key, {"text": f"{_DOCUMENT}({number})"})
-        clients.outcome.answered += clients.expect(response, 200, "stream")
-        clients.step("streams")
+        clients.ask("streams", "/summarize/stream", (_GLOBEX, _ACME)[number % 2], {"text": f"{_DOCUMENT}({number})"})
 
 
-def _use_tools(clients: _Clients) -> None:
-    for number in range(6):
-        response = clients.post("/order-status", _GLOBEX, {"question": f"What is the order_status of A-100{number}?"})
-        clients.outcome.answered += clients.expect(response, 200, "tool call")
-        clients.step("tool calls")
+def _wait_for(job: subprocess.Popen[bytes], clients: _Clients) -> None:
+    """Let the job come to its end."""
+    try:
+        code = job.wait(30.0)
+    except subprocess.TimeoutExpired:
+        clients.outcome.failures.append("job: it does not come to its end")
+    else:
+        if code != 0:
+            clients.outcome.failures.append(f"job: exit code {code}")
+    clients.step("a job with tool calls")
 
 
 def _abandon_a_stream(clients: _Clients) -> None:
@@ -136,14 +170,14 @@ def _abandon_a_stream(clients: _Clients) -> None:
 
 def _cause_a_retry(clients: _Clients) -> None:
     clients.script(status=500)
-    response = clients.post("/answer", _ACME, {"question": "Is the service up again?"})
+    response = clients.post("/answer-routed", _ACME, {"message": "Is the service up again?"})
     clients.outcome.retried += clients.expect(response, 200, "retry")
     clients.outcome.answered += response.status_code == httpx2.codes.OK
     clients.step("a retry")
 
 
 def _use_a_wrong_key(clients: _Clients) -> None:
-    response = clients.post("/answer", "not-a-key", {"question": "Let me in?"})
+    response = clients.post("/answer-routed", "not-a-key", {"message": "Let me in?"})
     clients.outcome.refused_keys += clients.expect(response, 401, "wrong key")
     clients.step("a refused key")
 
@@ -151,7 +185,7 @@ def _use_a_wrong_key(clients: _Clients) -> None:
 def _burst(clients: _Clients) -> None:
     """Send twenty at once on a limit of twelve a minute."""
     for number in range(20):
-        response = clients.post("/answer", _INITECH, {"question": f"Classify ticket {number}."})
+        response = clients.post("/answer-routed", _INITECH, {"message": f"Classify ticket {number}."})
         if response.status_code == httpx2.codes.TOO_MANY_REQUESTS:
             clients.outcome.rate_limited += 1
         else:
