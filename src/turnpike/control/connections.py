@@ -11,6 +11,7 @@ import math
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from turnpike.clock import SYSTEM_CLOCK
@@ -19,7 +20,7 @@ from turnpike.control.redis_server import RedisServer
 
 __all__ = ["Connections", "OpenedLateError", "monotonic_s"]
 
-monotonic_s = SYSTEM_CLOCK.monotonic
+monotonic_s: Callable[[], float] = SYSTEM_CLOCK.monotonic
 
 _LEAST_SHARE = 0.25
 """Part of the timeout that must be left for a reply. Opening takes at least three times as long as a reply does."""
@@ -182,7 +183,7 @@ class Connections(ABC):
         self.outage.answered()
         self._open_if_awaited()
 
-    def _not_opened(self, error: BaseException) -> None:
+    def _not_opened(self, error: Exception) -> None:
         with self._lock:
             self._opening -= 1
             self._count -= 1
@@ -191,7 +192,7 @@ class Connections(ABC):
         # Who waited may have left by now, and would have seen no more than a timeout.
         self.outage.explain(reason_of(error))
 
-    def _disappoint(self, error: BaseException) -> None:
+    def _disappoint(self, error: Exception) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():

@@ -64,7 +64,12 @@ class LoopConnections(Connections):
         if self._watch is None:
             self._silent_ticks = 0
             self._tick_later()
-        connection, is_new = await waiter
+        try:
+            connection, is_new = await waiter
+        finally:
+            if self._watch is not None and not self._waiting:
+                self._watch.cancel()
+                self._watch = None
         return connection, is_new
 
     def _left_s(self, began_s: float) -> float:
@@ -99,11 +104,13 @@ class LoopConnections(Connections):
                 await connection.connect()
                 await connection.send_command("SCRIPT", "LOAD", self._server.script)
                 await connection.read_response()
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits is to hear of it
             await connection.disconnect(nowait=True)
             self._not_opened(error)
-            if not isinstance(error, Exception):
-                raise
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            self._not_opened(ConnectionAbortedError())
+            raise
         else:
             self._opened(connection)
 
@@ -133,8 +140,7 @@ class _Until:
 
     async def __aenter__(self) -> None:
         self._scope = await asyncio.timeout(None).__aenter__()
-        # Two steps of the loop later: by then it has read what was there, and woken who waits for it.
-        self._timer = self._loop.call_later(self._seconds, self._loop.call_soon, self._expire)
+        self._timer = self._loop.call_later(self._seconds, self._expire)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -144,5 +150,6 @@ class _Until:
         await self._scope.__aexit__(kind, error, traceback)
 
     def _expire(self) -> None:
+        # One step of the loop later: whoever was woken by the reply in this one is ahead of that.
         if not self._is_over:
             self._scope.reschedule(0.0)

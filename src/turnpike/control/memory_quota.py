@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import ClassVar
 
 from turnpike.clock import SYSTEM_CLOCK, Clock
 from turnpike.control.quota import Limit, Verdict, check_keys
@@ -28,7 +29,7 @@ class MemoryQuota:
         clock: source of monotonic time.
     """
 
-    blocking = False
+    blocking: ClassVar[bool] = False
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from turnpike.clock import SYSTEM_CLOCK, Clock
 from turnpike.control.connections import Connections, OpenedLateError, monotonic_s
@@ -57,7 +57,7 @@ class RedisQuota:
         ConfigurationError: if a figure is.
     """
 
-    blocking = True
+    blocking: ClassVar[bool] = True
 
     def __init__(
         self,

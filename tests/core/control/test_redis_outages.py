@@ -34,14 +34,17 @@ LIMITS = [Limit("acme", "default", 100, 3600)]
 
 
 class Taker:
-    """Takes from one quota, with the calls of threads or in an event loop of its own."""
+    """Takes from one quota, with the calls of threads or in an event loop of its own.
+
+    Its quotas have one connection at most, so that none can be lost count of.
+    """
 
     def __init__(self, *, is_async: bool) -> None:
         self._runner = asyncio.Runner() if is_async else None
         self._quotas: list[RedisQuota] = []
 
     def quota(self, url: str, clock: AnyClock | None = None, **options: Any) -> RedisQuota:
-        quota = RedisQuota(url, clock=clock or Clock(), **{"timeout_s": 0.3, **options})
+        quota = RedisQuota(url, clock=clock or Clock(), **{"timeout_s": 0.3, "max_connections": 1, **options})
         self._quotas.append(quota)
         return quota
 
@@ -301,9 +304,28 @@ def test_one_at_a_time_finds_out_whether_the_server_is_back(clock: Clock) -> Non
     assert [outage.may_ask() for _ in range(3)] == [True] * 3
 
 
+def test_who_is_cancelled_while_finding_out_leaves_that_to_the_next(mute: Mute, clock: Clock) -> None:
+    async def main() -> list[str]:
+        quota, reasons = RedisQuota(mute.url, clock=clock, timeout_s=0.1), []
+        for is_cancelled in (False, True, False):
+            clock.ms += 1000
+            task = asyncio.create_task(quota.take_async(LIMITS))
+            await asyncio.sleep(0)
+            if is_cancelled:
+                task.cancel()
+            [outcome] = await asyncio.gather(task, return_exceptions=True)
+            reasons.append(str(outcome))
+        return reasons
+
+    first, cancelled, last = asyncio.run(main())
+    assert not cancelled
+    assert "TimeoutError" in first
+    assert last == first
+
+
 def test_a_cancelled_take_leaves_the_way_free(frail_redis: RedisProcess, clock: Clock) -> None:
     async def main() -> list[int]:
-        quota = RedisQuota(frail_redis.url, clock=clock, timeout_s=30)
+        quota = RedisQuota(frail_redis.url, clock=clock, timeout_s=30, max_connections=1)
         remaining = [(await quota.take_async(LIMITS)).standings[0].remaining]
         frail_redis.pause()
         for steps in range(4):  # before it is sent, and while it waits
