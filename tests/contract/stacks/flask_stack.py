@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Request, Response, copy_current_request_context, jsonify, stream_with_context
+from flask import Flask, Request, Response, copy_current_request_context, current_app, jsonify, stream_with_context
 
 from turnpike.testing.contract import OWN_HEADER, SESSION_HEADER, STREAM_MEDIA_TYPE, Call, ContractSetup, Route, Stack
 from turnpike_flask import Turnpike, context, exempt, gateway, limit, requires
@@ -28,17 +28,13 @@ def _answer(route: Route, call: Call, answer: dict[str, Any]) -> Response:
     return response
 
 
-def _stream(body: Iterator[bytes]) -> Response:
-    return Response(stream_with_context(body), mimetype=STREAM_MEDIA_TYPE)
-
-
 def _plain_view(route: Route) -> View:
     def as_json(number: int | None = None) -> Response:
         call = _call(number)
         return _answer(route, call, route.answer_sync(call))
 
     def as_stream() -> Response:
-        return _stream(route.body_sync(_call(None)))
+        return Response(stream_with_context(route.body_sync(_call(None))), mimetype=STREAM_MEDIA_TYPE)
 
     return as_stream if route.kind == "stream" else as_json
 
@@ -49,8 +45,10 @@ def _async_view(route: Route) -> View:
         return _answer(route, call, await route.answer(call))
 
     async def as_stream() -> Response:
-        # The server reads a Flask response without an event loop, so the stream is opened without one as well.
-        return _stream(await asyncio.to_thread(route.body_sync, _call(None)))
+        # The server reads a Flask response without an event loop, so the stream is opened without one as well; and without
+        # the proxy, because stream_with_context fails in async views of older Flask releases.
+        call = Call(current_app.extensions["turnpike"].gateway, context)
+        return Response(await asyncio.to_thread(route.body_sync, call), mimetype=STREAM_MEDIA_TYPE)
 
     return as_stream if route.kind == "stream" else as_json
 

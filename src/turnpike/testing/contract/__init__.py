@@ -5,9 +5,9 @@ A stack file wires the small service of ``turnpike.testing.contract.service`` to
 suite imports no framework and no test runner.
 """
 
-from turnpike.testing.contract.bench import Serve
 from turnpike.testing.contract.expectations import SaysNothing
-from turnpike.testing.contract.registry import Case, cases, run_case
+from turnpike.testing.contract.harness import Harness, Serve
+from turnpike.testing.contract.registry import Case, cases
 from turnpike.testing.contract.runner import Cell, check_stacks, format_failures, format_table
 from turnpike.testing.contract.service import OWN_HEADER, ROUTES, SESSION_HEADER, STREAM_MEDIA_TYPE, Call, Route
 from turnpike.testing.contract.stack import ContractSetup, Feature, Stack
@@ -23,6 +23,7 @@ __all__ = [
     "Cell",
     "ContractSetup",
     "Feature",
+    "Harness",
     "Route",
     "SaysNothing",
     "Serve",
@@ -32,5 +33,4 @@ __all__ = [
     "format_failures",
     "format_table",
     "load_stacks",
-    "run_case",
 ]

@@ -2,68 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
 
 from turnpike.boundary.admission import Admission, Gate
-from turnpike.boundary.keys import Principal
 from turnpike.boundary.problem import Problem, problem_from
 from turnpike.boundary.rules import RouteRule
-from turnpike.control.quota import Quota, Verdict
+from turnpike.control.quota import Verdict
 from turnpike.envelope import LLMRequestEnvelope
 from turnpike.errors import QuotaUnavailableError
-from turnpike.gateway.client import Gateway
-from turnpike.settings import Settings
 from turnpike.testing.contract.books import Books
+from turnpike.testing.contract.clock import HandClock
 from turnpike.testing.contract.expectations import equal
-from turnpike.testing.contract.people import SESSIONS, WEB, Person, key_settings
-from turnpike.testing.contract.probes import TIER, whoever
+from turnpike.testing.contract.people import WEB, Person
 from turnpike.testing.contract.service import Route, route
-from turnpike.testing.contract.stack import ContractSetup, Stack
-from turnpike.testing.contract.transports import (
-    ASGITransport,
-    Connection,
-    Response,
-    Streamed,
-    Transport,
-    WebSocket,
-    WSGITransport,
-)
+from turnpike.testing.contract.stack import Stack
+from turnpike.testing.contract.transports import Connection, Response, Streamed, Transport, WebSocket
 from turnpike.testing.contract.transports.interface import Leaving
-from turnpike.testing.fake_provider import FakeAnswer, FakeProvider, FakeRequest
-from turnpike.testing.waiting import TIMEOUT_S
+from turnpike.testing.fake_provider import FakeProvider
 
-__all__ = ["ANSWER", "PIECES", "Bench", "BrokenQuota", "Serve", "open_bench"]
+__all__ = ["ANSWER", "PIECES", "Bench", "BrokenQuota", "Lines"]
 
-MODEL = "contract-1"
 PIECES = ("one ", "two ", "three ", "four")
 """The chunks of every streamed answer."""
 ANSWER = "".join(PIECES)
 
 Lines = list[tuple[bytes, bytes]]
-Serve = Callable[[Stack, Any], AbstractContextManager[Transport]]
-"""Serves an application for the length of a block; servers beyond this process's own transports plug in here."""
-
-
-class HandClock:
-    """A clock that only the case moves."""
-
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
-
-    def monotonic(self) -> float:
-        """Seconds that only ``advance`` adds to."""
-        return self.now_s
-
-    def time(self) -> float:
-        """Seconds since the Unix epoch."""
-        return 1_700_000_000.0 + self.now_s
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now_s += seconds
 
 
 class BrokenQuota:
@@ -79,7 +44,6 @@ class Bench:
 
     Attributes:
         stack: the stack.
-        settings: the service's settings, as they were written.
         gate: a twin of the application's gate, with counts of its own: what it says is what the application must say.
         provider: the only provider; its answers say who was bound where it was called.
         books: the ledger.
@@ -88,15 +52,14 @@ class Bench:
     """
 
     def __init__(
-        self, stack: Stack, settings: Mapping[str, Any], gate: Gate, clock: HandClock, timeout_s: float
+        self, *, stack: Stack, gate: Gate, provider: FakeProvider, books: Books, clock: HandClock, transport: Transport
     ) -> None:
         self.stack = stack
-        self.settings = settings
         self.gate = gate
+        self.provider = provider
+        self.books = books
         self.clock = clock
-        self.provider = FakeProvider(_say_who, retryable=True, timeout_s=timeout_s)
-        self.books = Books(timeout_s=timeout_s)
-        self.transport: Transport
+        self.transport = transport
 
     # ------------------------------------------------------------------------------------------------- requests
 
@@ -207,88 +170,10 @@ def _kept_alive(opening: AbstractContextManager[Connection]) -> Iterator[_KeptAl
         yield _KeptAlive(connection)
 
 
-@contextmanager
-def open_bench(
-    stack: Stack,
-    *,
-    settings: Mapping[str, Any],
-    identities: bool = False,
-    quota: Quota | None = None,
-    serve: Serve | None = None,
-    timeout_s: float = TIMEOUT_S,
-) -> Iterator[Bench]:
-    """Build an application of ``stack`` and serve it for the length of the block; reconcile its books at the end.
-
-    Args:
-        stack: the stack under test.
-        settings: what differs from the service's ordinary settings.
-        identities: whether the application identifies requests by their sessions.
-        quota: what counts requests, instead of memory.
-        serve: how the application is served; by default in this process.
-        timeout_s: how long anything may take that the case waits for, in seconds.
-    """
-    written = {**_ordinary_settings(stack), **settings}
-    chosen, clock = Settings.from_dict(written), HandClock()
-    gate = Gate(chosen, quota=quota, clock=clock, has_other_identities=identities)
-    twin = Gate(chosen, quota=quota, clock=clock, has_other_identities=identities)
-    bench = Bench(stack, written, twin, clock, timeout_s)
-    gateway = Gateway(chosen, ledger=bench.books)
-    gateway.prices.register(MODEL, 1.0, 2.0)
-    gateway.register_provider("fake", bench.provider)
-    with ExitStack() as resources:
-        resources.callback(gateway.close)
-        setup = ContractSetup(
-            settings=written,
-            gateway=gateway,
-            gate=gate,
-            identify=_identify if identities else None,
-            resources=resources,
-        )
-        app = stack.build(setup)
-        with _served_here(stack, app, timeout_s) if serve is None else serve(stack, app) as transport:
-            bench.transport = transport
-            yield bench
-        bench.reconcile()
-
-
-@contextmanager
-def _served_here(stack: Stack, app: Any, timeout_s: float) -> Iterator[Transport]:
-    """Call the application in this process, as a server of its kind does."""
-    make = ASGITransport if stack.kind == "asgi" else WSGITransport
-    transport: Transport = make(app, timeout_s=timeout_s)
-    try:
-        yield transport
-    except BaseException:
-        # What the case has found says more than what its closing meets afterwards.
-        with suppress(Exception):
-            transport.close()
-        raise
-    transport.close()
-
-
 def path_of(asked: Route) -> str:
     """Return the path that requests to a route use."""
     return asked.path.replace("{number}", "7")
 
 
-def _ordinary_settings(stack: Stack) -> dict[str, Any]:
-    return {
-        "api_keys": key_settings(),
-        "rate_limit": "1000/minute",
-        "limits": {"tight": "2/minute"},
-        "exempt": [stack.template("/public")],
-        "default_policy": {"provider": "fake", "retry_attempts": 0},
-        "tiers": {TIER: MODEL},
-    }
-
-
-def _identify(session: str | None) -> Principal | None:
-    return None if session is None else SESSIONS.get(session)
-
-
 def _lines(who: Person | None, headers: Lines | None) -> Lines:
     return [*(who.headers if who is not None else []), *(headers or [])]
-
-
-def _say_who(request: FakeRequest) -> FakeAnswer:
-    return FakeAnswer(chunks=PIECES) if request.streamed else FakeAnswer(text=whoever())

@@ -29,6 +29,11 @@ class Books:
         self._happenings.changed()
         return True
 
+    def clear(self) -> None:
+        """Begin anew."""
+        with self._happenings.lock:
+            self._envelopes.clear()
+
     @property
     def envelopes(self) -> tuple[LLMRequestEnvelope, ...]:
         """The envelopes so far, oldest first."""

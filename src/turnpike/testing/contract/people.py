@@ -7,6 +7,7 @@ from typing import Any
 
 from turnpike.boundary.keys import Principal
 from turnpike.testing.contract.service import SESSION_HEADER
+from turnpike.testing.fake_provider import FakeRequest
 
 __all__ = ["AUDITOR", "BATCH", "BETA", "CROWD", "SESSIONS", "WEB", "Person", "key_settings", "session"]
 
@@ -28,6 +29,10 @@ class Person:
     def name(self) -> str:
         """``tenant/caller``, as the service shows who is bound."""
         return f"{self.tenant}/{self.caller}"
+
+    def sent(self, request: FakeRequest) -> bool:
+        """Return whether a request that reached the provider was made for this person."""
+        return (request.context.tenant_id, request.context.caller_id) == (self.tenant, self.caller)
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:

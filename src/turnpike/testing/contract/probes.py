@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -214,14 +215,21 @@ async def ask_in_threads(call: Call, ways: Callable[[Call], Ways]) -> Json:
     return _shown(call, texts=[*await way.in_pool(), await way.in_own_thread()])
 
 
+_left_open: deque[Any] = deque(maxlen=64)
+"""Streams that handlers have left behind: held, so that it is the boundary that ends them and not their finalizer."""
+
+
 async def leave_unread(call: Call, ways: Callable[[Call], Ways]) -> Json:
     """Open a stream and never read it."""
-    return _shown(call, stream=ways(call).open_stream().request_id)
+    stream = ways(call).open_stream()
+    _left_open.append(stream)
+    return _shown(call, stream=stream.request_id)
 
 
 async def fail_with_open_stream(call: Call, ways: Callable[[Call], Ways]) -> Json:
     """Open a stream and raise."""
     stream = ways(call).open_stream()
+    _left_open.append(stream)
     raise HandlerFailure(f"the handler failed with stream {stream.request_id} open")
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from turnpike.testing.contract.bench import Serve
 from turnpike.testing.contract.expectations import SaysNothing
-from turnpike.testing.contract.registry import Case, cases, run_case
+from turnpike.testing.contract.harness import Harness, Serve
+from turnpike.testing.contract.registry import Case, cases
 from turnpike.testing.contract.stack import Stack
 from turnpike.testing.waiting import TIMEOUT_S
 
@@ -56,24 +56,22 @@ def check_stacks(
     """
     chosen = cases() if only is None else only
     found = []
-    for stack in stacks:
-        for made in chosen:
-            cell = _check(made, stack, serve, timeout_s)
-            found.append(cell)
-            if told is not None:
-                told(cell)
-    return found
+    with Harness(serve=serve, timeout_s=timeout_s) as harness:
+        for stack in stacks:
+            for made in sorted(chosen, key=lambda each: not each.is_ordinary):
+                cell = _check(harness, made, stack)
+                found.append(cell)
+                if told is not None:
+                    told(cell)
+    return sorted(found, key=lambda cell: chosen.index(cell.case))
 
 
-def _check(made: Case, stack: Stack, serve: Serve | None, timeout_s: float) -> Cell:
-    reason = made.why_not(stack, in_process=serve is None)
-    if reason is not None:
-        return Cell(made, stack, "n/a", reason)
+def _check(harness: Harness, made: Case, stack: Stack) -> Cell:
     began = time.perf_counter()
     try:
-        run_case(made, stack, serve=serve, timeout_s=timeout_s)
+        harness.check(made, stack)
     except SaysNothing as nothing:
-        return Cell(made, stack, "n/a", str(nothing), took_s=time.perf_counter() - began)
+        return Cell(made, stack, "n/a", str(nothing))
     except Exception as error:  # noqa: BLE001 - whatever a stack raises, the other cells are still to be known
         text = str(error) if isinstance(error, AssertionError) and str(error) else f"{type(error).__name__}: {error}"
         return Cell(made, stack, "FAIL", text, error, time.perf_counter() - began)

@@ -70,7 +70,7 @@ class ContractSetup:
         return SESSION_HEADER
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Stack:
     """A stack that claims to keep the contract.
 

@@ -87,11 +87,19 @@ class ASGITransport:
         """Open a connection whose requests are served by one task."""
         return _Connection(self, around)
 
+    def settle(self) -> None:
+        """Wait for all tasks but the lifespan's.
+
+        Raises:
+            AssertionError: if some do not end though no request is open any more.
+        """
+        self.call(self._settled()).result(self.timeout_s)
+
     def close(self) -> None:
-        """End the lifespan, wait for all connections and stop the loop."""
+        """End the lifespan, wait for all tasks and stop the loop."""
         try:
             self._lifespan.end()
-            self.call(self._settled()).result(self.timeout_s)
+            self.call(self._shut_down()).result(self.timeout_s)
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(self.timeout_s)
@@ -126,13 +134,16 @@ class ASGITransport:
         return task
 
     async def _settled(self) -> None:
-        here = asyncio.current_task()
-        while others := [task for task in asyncio.all_tasks() if task is not here]:
+        lasting = {asyncio.current_task(), *self._lifespan.tasks}
+        while others := {task for task in asyncio.all_tasks() if task not in lasting}:
             _, pending = await asyncio.wait(others, timeout=self.timeout_s / 2)
             for task in pending:
                 task.cancel()
             if pending:
                 raise AssertionError(f"{len(pending)} tasks still run after every client has gone")
+
+    async def _shut_down(self) -> None:
+        await self._settled()
         await self._loop.shutdown_asyncgens()
         await self._loop.shutdown_default_executor()
 
@@ -210,12 +221,14 @@ class _Lifespan:
         self._started: Future[None] = Future()
         self._stopped: Future[None] = Future()
         self._is_running = True
+        self.tasks: set[asyncio.Task[Any]] = set()
         scope: Scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
         self._inbox.put_nowait({"type": "lifespan.startup"})
         self._ended = transport.call(self._run(scope))
         self._started.result(transport.timeout_s)
 
     async def _run(self, scope: Scope) -> None:
+        self.tasks = asyncio.all_tasks()
         try:
             await self._transport.app(scope, self._inbox.get, self._send)
         except Exception:  # noqa: BLE001 - an application that does not know the protocol raises, by the specification
@@ -228,6 +241,8 @@ class _Lifespan:
     async def _send(self, message: Message) -> None:
         kind = message["type"]
         future = self._started if kind.startswith("lifespan.startup") else self._stopped
+        # Applications may start work of their own that lasts as long as they do.
+        self.tasks = asyncio.all_tasks() if future is self._started else set()
         if kind.endswith(".failed"):
             future.set_exception(AssertionError(f"{kind}: {message.get('message', '')}"))
         elif not future.done():

@@ -42,6 +42,7 @@ class HttpExchange:
         self._has_left = False
         self._start: Message | None = None
         self._is_complete = False
+        self._has_read_all = False
         self._body: list[bytes] = []
         self._pieces: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._head: Future[None] = Future()
@@ -120,10 +121,14 @@ class HttpExchange:
 
     def read(self) -> bytes:
         """Return the next piece of the body, empty at its end."""
+        if self._has_read_all:
+            return b""
         try:
-            return self._pieces.get(timeout=self._server.timeout_s)
+            piece = self._pieces.get(timeout=self._server.timeout_s)
         except queue.Empty:
             raise AssertionError(f"no piece of the body has come within {self._server.timeout_s:g} s") from None
+        self._has_read_all = not piece
+        return piece
 
     def rest(self) -> bytes:
         """Return what is left of the body."""

@@ -172,6 +172,10 @@ class Transport(Protocol):
         """
         ...
 
+    def settle(self) -> None:
+        """Wait until the server is done with every request so far, as far as that can be seen."""
+        ...
+
     def close(self) -> None:
         """Stop the application and wait for what it still does."""
         ...

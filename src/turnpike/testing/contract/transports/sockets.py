@@ -75,6 +75,9 @@ class SocketTransport:
         """Open a connection that is kept alive; nothing can be put around a real server's requests."""
         return _Connection(self)
 
+    def settle(self) -> None:
+        """Do nothing: what the server still does cannot be seen from here."""
+
     def close(self) -> None:
         """Do nothing: the server is somebody else's."""
 
@@ -102,6 +105,7 @@ class _Streamed:
         self._response = HTTPResponse(peer, method=method)
         self._response.begin()
         self._is_complete = True
+        self.is_last: bool = self._response.will_close
         self.status = self._response.status
         self.headers = text_of(self._response.getheaders())
 
@@ -137,16 +141,22 @@ class _Streamed:
 
 
 class _Connection:
-    """One TCP connection for several requests."""
+    """One TCP connection for several requests, or the next one where the server has said that it closes this one."""
 
     def __init__(self, transport: SocketTransport) -> None:
         self._transport = transport
         self._peer = transport._connect()
+        self._is_spent = False
 
     def request(self, method: str, path: str, headers: Headers = (), body: bytes = b"") -> Response:
         """Send a request and return the response."""
+        if self._is_spent:
+            self._peer.close()
+            self._peer = self._transport._connect()
         self._peer.sendall(self._transport._head(method, path, headers, body) + body)
-        return _Streamed(self._peer, method).result()
+        streamed = _Streamed(self._peer, method)
+        self._is_spent = streamed.is_last
+        return streamed.result()
 
     def bound(self) -> Binding | None:
         """Raise: the server is out of reach."""

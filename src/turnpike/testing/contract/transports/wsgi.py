@@ -36,6 +36,7 @@ class WSGITransport:
     def __init__(self, app: WSGIApp, *, timeout_s: float = TIMEOUT_S) -> None:
         self.app: WSGIApp = app
         self.timeout_s: float = timeout_s
+        self.threads: list[threading.Thread] = []
 
     def start(self, method: str, path: str, headers: Headers = (), body: bytes = b"") -> Future[Response]:
         """Send a request on a connection of its own, without waiting for the response."""
@@ -66,8 +67,21 @@ class WSGITransport:
         """Open a connection whose requests are served by one thread."""
         return _Connection(self, around)
 
+    def settle(self) -> None:
+        """Wait for the threads of all connections.
+
+        Raises:
+            AssertionError: if some do not end though no request is open any more.
+        """
+        threads, self.threads = self.threads, []
+        for thread in threads:
+            thread.join(self.timeout_s)
+        if busy := sum(thread.is_alive() for thread in threads):
+            raise AssertionError(f"{busy} threads still serve requests after every client has gone")
+
     def close(self) -> None:
-        """Do nothing: a WSGI application is not told of its end."""
+        """Wait for the threads of all connections: a WSGI application is not told of its end."""
+        self.settle()
 
 
 class _Connection:
@@ -77,7 +91,9 @@ class _Connection:
         self.transport = transport
         self._around = around or nullcontext()
         self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="contract-wsgi", daemon=True).start()
+        thread = threading.Thread(target=self._serve, name="contract-wsgi", daemon=True)
+        transport.threads.append(thread)
+        thread.start()
 
     def _serve(self) -> None:
         with self._around:

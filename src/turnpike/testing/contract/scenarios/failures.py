@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from turnpike.errors import ProviderRateLimitError
 from turnpike.testing.contract.bench import Bench
 from turnpike.testing.contract.expectations import check, equal, one, status, whose
 from turnpike.testing.contract.people import WEB
@@ -23,7 +22,9 @@ def in_the_handler(bench: Bench) -> None:
 def in_the_body(bench: Bench) -> None:
     """A body that raises breaks the response off, and its stream is one failed envelope."""
     response = bench.send("stream_fails")
-    check(not response.is_complete, "the response came to a proper end though its body had failed")
+    # Without a length or chunks, as over HTTP/1.0, nobody can tell a body's end from its breaking off.
+    if bench.transport.is_in_process or response.header("Transfer-Encoding") is not None:
+        check(not response.is_complete, "the response came to a proper end though its body had failed")
     bench.provider.wait_idle()
     envelope = one(bench.envelopes(1), "envelopes")
     equal((envelope.finish_reason, whose(envelope)), ("request_failed", WEB.name), "how the envelope ended")
@@ -38,16 +39,3 @@ def in_the_provider(bench: Bench) -> None:
     check("problem+json" not in (response.header("Content-Type") or ""), "a foreign error was made a problem of ours")
     envelope = one(bench.envelopes(1), "envelopes")
     equal((envelope.status, len(envelope.attempts)), ("error", 1), "how the envelope ended")
-
-
-@case(settings={"default_policy": {"provider": "fake", "retry_attempts": 2}})
-def of_attempts(bench: Bench) -> None:
-    """Each request that reached the provider is an attempt of the one envelope, retries too."""
-    busy = ProviderRateLimitError("fake", "busy", retry_after_s=0.0)
-    bench.provider.script(busy, busy)
-    equal(status(bench.send("call"), 200).json()["text"], WEB.name, "who was bound in the last attempt")
-    envelope = one(bench.envelopes(1), "envelopes")
-    equal((len(envelope.attempts), envelope.retry_count), (3, 2), "attempts and retries")
-    equal(len(bench.provider.requests), 3, "requests that reached the provider")
-    bound = {request.context.tenant_id for request in bench.provider.requests}
-    equal(bound, {WEB.tenant}, "tenants bound at the attempts")

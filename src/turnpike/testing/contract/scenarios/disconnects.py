@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from turnpike.testing.contract.bench import Bench
 from turnpike.testing.contract.expectations import SaysNothing, check, equal, one, status, whose
 from turnpike.testing.contract.people import BETA, WEB, Person
@@ -17,17 +15,13 @@ _LONG = FakeAnswer(chunks=tuple(f"piece {number} " for number in range(500)))
 _BOTH = ("stream", "stream_late")
 
 
-def _from(who: Person) -> Callable[[FakeRequest], bool]:
-    return lambda request: request.context.tenant_id == who.tenant
-
-
 def _until_settled(bench: Bench, held: Hold[FakeRequest], who: Person = WEB) -> None:
     """Wait for the envelope, letting the answer go on where only its next piece shows that the client has gone."""
     for _ in range(50):
         try:
             bench.books.wait_for(1, timeout_s=0.1)
         except TimeoutError:
-            held.release(of=_from(who))
+            held.release(of=who.sent)
         else:
             return
     bench.books.wait_for(1)
@@ -78,7 +72,7 @@ def midway_where_the_task_is_cancelled(bench: Bench, name: str) -> None:
     _leave_midway(bench, name, "cancelled")
 
 
-@case(each={name: (name,) for name in _BOTH})
+@case(needs_process=True, each={name: (name,) for name in _BOTH})
 def before_the_first_piece(bench: Bench, name: str) -> None:
     """A client that leaves before the first piece ends a stream that has been opened, and is no cost if none was sent."""
     bench.provider.script(_LONG)
@@ -113,7 +107,7 @@ def while_others_go_on(bench: Bench) -> None:
     bench.provider.default(_LONG)
     with bench.provider.hold() as held:
         for who in (WEB, BETA):
-            held.release(of=_from(who))
+            held.release(of=who.sent)
         with bench.stream("stream", WEB) as gone, bench.stream("stream", BETA) as staying:
             gone.read()
             staying.read()

@@ -51,8 +51,10 @@ def without_a_key(bench: Bench) -> None:
 @case(each={name: (values,) for name, values in _MALFORMED.items()})
 def with_a_wrong_key(bench: Bench, values: tuple[bytes, ...]) -> None:
     """A key that is malformed, repeated or unknown is refused like one that is missing."""
-    lines = [(b"X-API-Key", value) for value in values]
-    same_problem(bench.send("call", None, headers=lines), bench.refusal())
+    response = bench.send("call", None, headers=[(b"X-API-Key", value) for value in values])
+    if bench.transport.is_in_process or response.status not in (400, 431):
+        # Real servers refuse some of these lines themselves.
+        same_problem(response, bench.refusal())
     bench.nobody_was_asked()
 
 
