@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django.apps import apps
@@ -24,16 +23,18 @@ from turnpike.boundary.key_file import KeyFile
 from turnpike.boundary.keys import KeyStore, KeyStores, SettingsKeyStore
 from turnpike.errors import SettingsError
 from turnpike.fork import reset_in_child
+from turnpike.gateway.client import Gateway
 from turnpike.settings import Settings
 from turnpike_django.identity import for_both_modes
 
-__all__ = ["PARTS", "Project", "build_gate", "forget", "installation", "load_settings", "part", "project"]
+__all__ = ["KEYS_APP", "PARTS", "build_gate", "forget", "installation", "load_settings", "part"]
 
 PARTS = ("GATEWAY", "GATE", "KEY_STORE", "IDENTIFY")
 """Keys of ``TURNPIKE`` that hold objects: a ``Gateway``, a ``Gate``, a ``KeyStore``, and the function from a request to its
 ``Principal``. A class is called without arguments."""
 
 KEYS_APP = "turnpike_django.keys"
+"""The app whose keys are valid wherever it is installed."""
 
 
 def load_settings() -> Settings:
@@ -103,34 +104,22 @@ def _written() -> Mapping[str, Any]:
     return written
 
 
-@dataclass(frozen=True)
-class Project:
-    """What the settings of one moment amount to."""
-
-    settings: Settings
-    installation: Installation
-
-    def close(self) -> None:
-        """Close what was made for these settings."""
-        self.installation.close()
-
-
-def _build() -> Project:
-    settings, identify = load_settings(), part("IDENTIFY")
-    installation = Installation.build(
-        settings,
-        gateway=part("GATEWAY"),
-        gate=build_gate(settings),
+def _build() -> Installation:
+    settings, gateway, identify = load_settings(), part("GATEWAY"), part("IDENTIFY")
+    return Installation(
+        Gateway(settings) if gateway is None else gateway,
+        build_gate(settings),
+        settings=settings,
         identify=None if identify is None else for_both_modes(identify),
+        owns_gateway=gateway is None,
     )
-    return Project(settings, installation)
 
 
 class _Cache:
-    """The project, made at its first use and again after the settings have changed."""
+    """The project's installation, made at its first use and again after the settings have changed."""
 
     def __init__(self) -> None:
-        self._project: Project | None = None
+        self._built: Installation | None = None
         # Whatever the settings name may itself use the gateway while it is imported.
         self._lock = threading.RLock()
         reset_in_child(self)
@@ -139,17 +128,17 @@ class _Cache:
         """Replace the lock, which another thread of the parent may have held."""
         self._lock = threading.RLock()
 
-    def get(self) -> Project:
-        if (found := self._project) is not None:
+    def get(self) -> Installation:
+        if (found := self._built) is not None:
             return found
         with self._lock:
-            if self._project is None:
-                self._project = _build()
-            return self._project
+            if self._built is None:
+                self._built = _build()
+            return self._built
 
     def forget(self) -> None:
         with self._lock:
-            dropped, self._project = self._project, None
+            dropped, self._built = self._built, None
         if dropped is not None:
             dropped.close()
 
@@ -158,18 +147,13 @@ _cache = _Cache()
 atexit.register(_cache.forget)
 
 
-def project() -> Project:
-    """Return the settings, and what was built from them.
+def installation() -> Installation:
+    """Return the project's gateway and gate, and the settings they were made from.
 
     Raises:
         SettingsError: naming the setting that is wrong.
     """
     return _cache.get()
-
-
-def installation() -> Installation:
-    """Return the project's gateway and gate; errors as for ``project``."""
-    return _cache.get().installation
 
 
 def forget(*, setting: str | None = None, **_: Any) -> None:

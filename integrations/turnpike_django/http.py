@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
 from django.http import HttpRequest
 
 from turnpike.boundary.scope import RequestScope
 from turnpike.context import LLMRequestContext
 
-__all__ = ["SERVING_TASK", "TurnpikeRequest", "scope_of"]
+__all__ = ["SERVED", "Served", "TurnpikeRequest", "current_task", "scope_of"]
 
-SERVING_TASK = "turnpike_django.task"
-"""Key of the ASGI scope under which the middleware leaves the task that serves the request."""
+SERVED = "turnpike_django.served"
+"""Key of the ASGI scope under which ``turnpike_django.asgi`` is told of the request."""
+
+
+@dataclass(slots=True)
+class Served:
+    """What Django does for one ASGI connection."""
+
+    request: HttpRequest | None = None
+    task: asyncio.Task[Any] | None = None
+    """In which the response is made and sent; ``None`` where that is a thread."""
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """Return the running task, or ``None`` in a thread."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 class TurnpikeRequest(HttpRequest):

@@ -31,13 +31,19 @@ def for_both_modes(identify: Callable[[HttpRequest], Found | Awaitable[Found]]) 
     ask the database.
     """
     asks_async: Any = identify if iscoroutinefunction(identify) else sync_to_async(identify)
-    asks_sync: Any = async_to_sync(identify) if iscoroutinefunction(identify) else identify
 
     async def ask_async(request: HttpRequest) -> Found:
-        found = await asks_async(request)
-        return await found if inspect.isawaitable(found) else found
+        return await _awaited(await asks_async(request))
+
+    def ask_sync(request: HttpRequest) -> Found:
+        found = identify(request)
+        return async_to_sync(_awaited)(found) if inspect.isawaitable(found) else found
 
     def ask(sender: Sender) -> Found | Awaitable[Found]:
-        return ask_async(sender.request) if sender.may_wait else asks_sync(sender.request)
+        return ask_async(sender.request) if sender.may_wait else ask_sync(sender.request)
 
     return ask
+
+
+async def _awaited(found: Found | Awaitable[Found]) -> Found:
+    return await found if inspect.isawaitable(found) else found

@@ -22,10 +22,9 @@ from turnpike.boundary.problem import Problem, problem_from
 from turnpike.boundary.scope import CLIENT_DISCONNECTED, REQUEST_FAILED, RequestScope
 from turnpike.boundary.wsgi import headers_of
 from turnpike.context import LLMRequestContext, unbound
-from turnpike.errors import ConfigurationError
 from turnpike.gateway.effects import run_sync
-from turnpike_django.conf import project
-from turnpike_django.http import SERVING_TASK, TurnpikeRequest, scope_of
+from turnpike_django.conf import installation
+from turnpike_django.http import SERVED, TurnpikeRequest, current_task, scope_of
 from turnpike_django.identity import Sender
 from turnpike_django.responses import end_with
 from turnpike_django.routes import rule_for, template_of
@@ -51,7 +50,7 @@ class TurnpikeMiddleware:
         if self._is_async:
             markcoroutinefunction(self)
             self.process_view = self._process_view_async
-        project()  # wrong settings stop the server here, and price data is loaded before the first call needs it
+        installation()  # wrong settings stop the server here, and price data is loaded before the first call needs it
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Serve one request."""
@@ -70,7 +69,6 @@ class TurnpikeMiddleware:
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Serve one request on the event loop."""
         scope = _open_scope(request)
-        _note_task(request)
         with unbound():
             try:
                 response: HttpResponseBase = await self.get_response(request)
@@ -102,12 +100,12 @@ class TurnpikeMiddleware:
 
     async def _admit(self, request: HttpRequest, view: Any, *, may_wait: bool) -> HttpResponse | None:
         """Admit ``request``, or return the response that refuses it. Without ``may_wait`` this never suspends."""
-        found, scope = project(), scope_of(request)
+        found, scope = installation(), scope_of(request)
         match, method = request.resolver_match, request.method or "GET"
         assert match is not None, "Django resolves the URL before it calls process_view"
         route = template_of(match.route)
         rule = rule_for(view, method, route, found.settings)
-        admit: Any = found.installation.admit_async if may_wait else found.installation.admit
+        admit: Any = found.admit_async if may_wait else found.admit
         try:
             pending = admit(scope, Sender(request, may_wait), _headers(request), route=route, method=method, rule=rule)
             context: LLMRequestContext = await pending if may_wait else pending
@@ -117,36 +115,31 @@ class TurnpikeMiddleware:
                 raise
             await _send(request_denied, may_wait, request=request, problem=problem)
             return _render(problem)
-        cast(TurnpikeRequest, request).turnpike = context
+        cast("TurnpikeRequest", request).turnpike = context
         if scope.admission is not None and scope.admission.principal is not None:
             await _send(request_admitted, may_wait, request=request, admission=scope.admission)
         return None
 
 
 def _open_scope(request: HttpRequest) -> RequestScope:
-    served = cast(TurnpikeRequest, request)
+    served = cast("TurnpikeRequest", request)
     served.turnpike, served.turnpike_scope = LLMRequestContext(), _outer_scope(request) or RequestScope()
     return served.turnpike_scope
 
 
 def _outer_scope(request: HttpRequest) -> RequestScope | None:
-    """Return the scope that stands around Django, as with ``turnpike_django.asgi``."""
+    """Return the scope that ``turnpike_django.asgi`` has opened around Django, and tell it what Django does."""
     asgi_scope = getattr(request, "scope", None)
-    try:
-        return None if asgi_scope is None else request_scope(asgi_scope)
-    except ConfigurationError:
+    if asgi_scope is None or SERVED not in asgi_scope:
         return None
-
-
-def _note_task(request: HttpRequest) -> None:
-    if (asgi_scope := getattr(request, "scope", None)) is not None:
-        asgi_scope[SERVING_TASK] = asyncio.current_task()
+    asgi_scope[SERVED].request, asgi_scope[SERVED].task = request, current_task()
+    return request_scope(asgi_scope)
 
 
 def _headers(request: HttpRequest) -> Headers:
     # ASGI has every header as it was sent; WSGI has one value for each name.
     asgi_scope = getattr(request, "scope", None)
-    return headers_of(request.META) if asgi_scope is None else cast(Headers, asgi_scope["headers"])
+    return headers_of(request.META) if asgi_scope is None else cast("Headers", asgi_scope["headers"])
 
 
 async def _send(signal: Signal, may_wait: bool, **sent: Any) -> None:

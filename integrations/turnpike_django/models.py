@@ -19,11 +19,11 @@ class _NoRows(models.Manager[Any]):
 class Spend(models.Model):
     """Spend by tenant, as the ledger says; nothing of it is kept here."""
 
-    tenant = models.CharField(max_length=200, primary_key=True)
+    tenant: models.CharField[str, str] = models.CharField(max_length=200, primary_key=True)
 
     objects = _NoRows()
 
-    class Meta:
+    class Meta:  # noqa: D106
         managed = False
         default_permissions = ("view",)
         base_manager_name = "objects"

@@ -23,7 +23,7 @@ class _Proxy:
     def __init__(self, find: Callable[[], Any]) -> None:
         object.__setattr__(self, "_find", find)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:
         # Tools that look over a module's names ask for this where nothing can be found yet.
         try:
@@ -52,8 +52,8 @@ class _Proxy:
         return f"<proxy of {self.__class__.__name__}>"
 
 
-gateway: Gateway = cast(Gateway, _Proxy(lambda: installation().gateway))
+gateway: Gateway = cast("Gateway", _Proxy(lambda: installation().gateway))
 """The project's gateway: ``gateway.call_sync(...)`` in views, ``await gateway.call(...)`` in async views."""
 
-context: LLMRequestContext = cast(LLMRequestContext, _Proxy(current_context))
+context: LLMRequestContext = cast("LLMRequestContext", _Proxy(current_context))
 """Who is asking, wherever code of a request runs. Outside of one, using it raises ``UnattributedError``."""

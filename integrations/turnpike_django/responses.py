@@ -47,7 +47,7 @@ def _finishing(close: Callable[[], None], scope: RequestScope) -> Callable[[], N
     def close_and_finish() -> None:
         close()
         # In a copy of the context, because the middleware has undone the binding in this one already.
-        contextvars.copy_context().run(scope.finish, scope.end_reason or ABANDONED)
+        contextvars.copy_context().run(scope.finish, ABANDONED)
 
     return close_and_finish
 
@@ -119,18 +119,21 @@ class _InThread:
         return self
 
     async def __anext__(self) -> Any:
-        step = asyncio.ensure_future(sync_to_async(next)(self._iterator, _END))
+        step = asyncio.ensure_future(sync_to_async(self._step)())
         try:
             piece = await asyncio.shield(step)
         except asyncio.CancelledError:
             # The client has gone. A thread cannot be cancelled; what it reads from can be shut.
-            self._scope.finish(self._scope.end_reason or CLIENT_DISCONNECTED)
+            self._scope.finish(CLIENT_DISCONNECTED)
             with suppress(Exception):
                 await step
             raise
         if piece is _END:
             raise StopAsyncIteration
         return piece
+
+    def _step(self) -> Any:
+        return next(self._iterator, _END)
 
     async def aclose(self) -> None:
         """Close the iterator, if it can be closed."""

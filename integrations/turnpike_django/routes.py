@@ -1,4 +1,4 @@
-"""A view's route as its author wrote it, and what is said about it: on the view, its class, its method, or in the settings."""
+"""A view's route as its author wrote it, and what is said about it: by marks on the view, or in the settings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.contrib.admindocs.utils import (
     remove_non_capturing_groups,
     replace_metacharacters,
@@ -43,6 +44,8 @@ def rule_for(view: Any, method: str, template: str, settings: Settings) -> Route
     """
     view_class = getattr(view, "view_class", None)
     handler = None if view_class is None else getattr(view_class, method.lower(), None)
+    if handler is None and method == "HEAD":
+        handler = getattr(view_class, "get", None)  # which is what Django answers it with
     return merged(rule_of(view), rule_of(view_class), rule_of(handler), _written(template, settings))
 
 
@@ -56,13 +59,18 @@ def _written(template: str, settings: Settings) -> RouteRule:
 
 def rows(settings: Settings) -> Iterator[RouteRow]:
     """Give the project's routes, one row for each rule that a route has."""
+    if not getattr(django_settings, "ROOT_URLCONF", None):
+        return
     for pattern, route in _patterns(get_resolver(), ""):
         template, view = template_of(route), pattern.callback
         view_class = getattr(view, "view_class", None)
         if view_class is None:
             yield RouteRow((), template, rule_for(view, "", template, settings))
             continue
-        methods = [name.upper() for name in view_class.http_method_names if hasattr(view_class, name)]
+        # Every view class answers OPTIONS, and no OPTIONS request is asked for anything.
+        methods = [
+            name.upper() for name in view_class.http_method_names if name != "options" and hasattr(view_class, name)
+        ]
         by_rule: dict[RouteRule, list[str]] = {}
         for method in methods:
             by_rule.setdefault(rule_for(view, method, template, settings), []).append(method)

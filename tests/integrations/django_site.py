@@ -5,6 +5,8 @@ Whoever tests something of Django calls ``configure()`` first, and overrides wha
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-_folder = tempfile.TemporaryDirectory(prefix="turnpike-django-")
+FOLDER = Path(tempfile.mkdtemp(prefix="turnpike-django-"))
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 def configure() -> None:
@@ -22,7 +25,7 @@ def configure() -> None:
         return
     settings.configure(
         ALLOWED_HOSTS=["*"],
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": Path(_folder.name) / "db.sqlite3"}},
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": FOLDER / "db.sqlite3"}},
         INSTALLED_APPS=[
             "django.contrib.admin",
             "django.contrib.auth",

@@ -6,6 +6,8 @@ from django.core.exceptions import ValidationError
 
 from turnpike.settings import parse_rate_limit
 
+MAX_NAME = 200
+
 __all__ = ["validate_rate_limit", "validate_scopes", "validate_text"]
 
 
@@ -17,8 +19,8 @@ def validate_text(value: str) -> None:
 
 def validate_scopes(value: str) -> None:
     """Refuse scopes that are not names with spaces between them."""
-    if not all(name.isprintable() for name in value.split()):
-        raise ValidationError("Write names of printable characters, with spaces between them.")
+    if not all(name.isprintable() and len(name) <= MAX_NAME for name in value.split()):
+        raise ValidationError(f"Write names of at most {MAX_NAME} printable characters, with spaces between them.")
 
 
 def validate_rate_limit(value: str) -> None:

@@ -39,9 +39,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "tenant",
-                    models.CharField(
-                        db_index=True, help_text="Who pays.", max_length=200, validators=[validate_text]
-                    ),
+                    models.CharField(db_index=True, help_text="Who pays.", max_length=200, validators=[validate_text]),
                 ),
                 (
                     "caller",

@@ -1,0 +1,1 @@
+"""The commands ``turnpike_routes`` and ``turnpike_keys``."""
