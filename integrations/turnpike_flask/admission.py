@@ -7,7 +7,7 @@ their teardown: those that failed, and those of ``test_request_context``, which 
 
 from __future__ import annotations
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Request, Response, current_app, request
 
 from turnpike.boundary.problem import Problem, problem_from
 from turnpike.boundary.scope import ABANDONED, REQUEST_FAILED, RequestScope
@@ -31,18 +31,19 @@ def admit() -> None:
     Raises:
         Problem: if the request is refused.
     """
-    route, app = request.url_rule, _current_app()
+    app, asked = _current_app(), _current_request()
+    route = asked.url_rule
     if route is None:
         return
-    scope = _scope()
+    scope = _scope_of(asked)
     try:
         context = installation_of(app).admit(
             scope,
-            request,
-            headers_of(request.environ),
+            asked,
+            headers_of(asked.environ),
             route=route.rule,
-            method=request.method,
-            rule=rule_of_route(app, route.endpoint, request.method),
+            method=asked.method,
+            rule=rule_of_route(app, route.endpoint, asked.method),
         )
     except Problem as problem:
         request_denied.send(app, _async_wrapper=app.ensure_sync, problem=problem)
@@ -69,14 +70,19 @@ def end_at_teardown(error: BaseException | None) -> None:
         scope.finish(REQUEST_FAILED)
 
 
-def _scope() -> RequestScope:
+def _scope_of(asked: Request) -> RequestScope:
     try:
-        return request_scope(request.environ)
+        return request_scope(asked.environ)
     except ConfigurationError:
-        own: RequestScope = request.environ.setdefault(_OWN_SCOPE, RequestScope())
+        own: RequestScope = asked.environ.setdefault(_OWN_SCOPE, RequestScope())
         return own
 
 
 def _current_app() -> Flask:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     return app
+
+
+def _current_request() -> Request:
+    asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+    return asked

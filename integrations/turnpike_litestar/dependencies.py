@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
-import litestar.di
+from litestar import di, params
 
 from turnpike.context import LLMRequestContext
 from turnpike.gateway.client import Gateway
 
 __all__ = ["DepContext", "DepGateway"]
 
-# Litestar 2.23 and later want dependencies marked, as NamedDependency does; older ones have no such mark and need none.
-_MARK = getattr(getattr(litestar.di, "NamedDependency", None), "__metadata__", (None,))[0]
+# Litestar 2.23 deprecates dependencies without the mark that NamedDependency puts on them, and the mark of older versions.
+_MARK = get_args(di.NamedDependency[Gateway])[1] if hasattr(di, "NamedDependency") else params.Dependency()
 
 DepGateway = Annotated[Gateway, _MARK]
 """The application's gateway: ``async def answer(gateway: DepGateway)``. Litestar goes by the parameter's name."""

@@ -17,8 +17,8 @@ __all__ = ["requires_scopes"]
 def requires_scopes(*scopes: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
     """Return a guard that refuses principals without all of ``scopes`` (403): ``guards=[requires_scopes("llm:call")]``.
 
-    It is for applications, routers and controllers; on a handler, ``@requires`` says the same. A layer below cannot take a
-    guard back: an exempt route has no principal, so under such a guard nobody may use it.
+    It is for applications, routers and controllers; on a handler, ``@requires`` says the same. As with all guards, a layer
+    below cannot take it back: no route under it can be exempt.
 
     Args:
         scopes: names of scopes.

@@ -58,18 +58,20 @@ class TurnpikeMiddleware:
         await app(scope, receive, _Closing(scope, send).send if is_websocket else send)
         if _FAILED in scope:
             # Litestar has answered the error below, so that the response is complete all the same.
-            request_scope(scope).finish(REQUEST_FAILED)
+            owned = request_scope(scope)
+            owned.finish(owned.end_reason or REQUEST_FAILED)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        row: RouteRow = scope["route_handler"].opt[ROW]
+        handler = scope["route_handler"]
+        row: RouteRow = handler.opt[ROW]
         scope[_GATE] = self._installation.gate
         connection: Any = ASGIConnection(scope, receive, send)  # type: ignore[arg-type]
         await self._installation.admit_async(
             request_scope(scope),
             connection,
             scope["headers"],
-            # A mounted application has no template in the scope; a handler may have several paths.
-            route=scope["path_template"] or row.template,
+            # A handler may have several paths; but of a mounted application, the scope does not have the template.
+            route=row.template if getattr(handler, "is_mount", False) else scope["path_template"],
             method=scope.get("method", "GET"),
             rule=row.rule,
         )

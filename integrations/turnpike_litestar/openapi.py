@@ -11,7 +11,7 @@ from litestar.router import Router
 
 from turnpike.boundary.admission import Gate
 from turnpike.boundary.route_table import RouteRow
-from turnpike_litestar.rules import EXEMPT
+from turnpike_litestar.rules import EXEMPT, LIMIT, SCOPES
 
 __all__ = ["SCHEME_NAME", "document_key", "document_route"]
 
@@ -21,21 +21,27 @@ SCHEME_NAME = "TurnpikeKey"
 _DESCRIPTION = "API key of the calling application."
 
 
-def document_key(config: OpenAPIConfig, gate: Gate) -> OpenAPIConfig:
-    """Return ``config`` with the security scheme, and with pages that need no key unless it has a router of its own."""
+def document_key(config: OpenAPIConfig, gate: Gate, *, opens_pages: bool) -> OpenAPIConfig:
+    """Return ``config`` with the security scheme, and with pages that need no key.
+
+    Args:
+        config: the application's.
+        gate: knows the key's header.
+        opens_pages: whether the pages may be opened; those of a router of the application's own are left alone anyway.
+    """
     # Copied: by default all applications of a process share one.
     config = copy(config)
     components = config.components if isinstance(config.components, list) else [config.components]
     config.components = [*components, Components(security_schemes={SCHEME_NAME: _scheme(gate.key_header)})]
-    if config.openapi_router is None and config.openapi_controller is None:
-        # As Litestar makes it, and the flag.
+    if opens_pages and config.openapi_router is None and config.openapi_controller is None:
+        # As Litestar makes it, and flags that take back those of the application.
         config.openapi_router = Router(
             config.path or "/schema",
             route_handlers=[],
             include_in_schema=False,
             dto=None,
             return_dto=None,
-            opt={EXEMPT: True},
+            opt={EXEMPT: True, LIMIT: [], SCOPES: []},
         )
     return config
 

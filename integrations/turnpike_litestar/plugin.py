@@ -19,6 +19,7 @@ from turnpike.boundary.installation import Identify, Installation
 from turnpike.boundary.keys import KeyStore
 from turnpike.boundary.problem import Problem, problem_from
 from turnpike.boundary.route_table import unknown_limits
+from turnpike.boundary.rules import NO_RULE, rule_of
 from turnpike.context import LLMRequestContext, current_context
 from turnpike.errors import ConfigurationError, TurnpikeError
 from turnpike.gateway.client import Gateway
@@ -48,7 +49,7 @@ class TurnpikePlugin(InitPlugin, CLIPlugin, ReceiveRoutePlugin):
 
     Raises:
         ConfigurationError: if both ``gate`` and ``key_store`` are given; and where the application is made, if a route
-            names a limit that the settings do not have, or has a wrong ``opt`` flag.
+            names a limit that the settings do not have, has a wrong ``opt`` flag, or contradicts itself.
         SettingsError: naming the setting that is wrong.
     """
 
@@ -83,7 +84,12 @@ class TurnpikePlugin(InitPlugin, CLIPlugin, ReceiveRoutePlugin):
         app_config.after_exception.append(note_error)
         app_config.signature_namespace = {**_NAMES, **app_config.signature_namespace}
         if app_config.openapi_config is not None:
-            app_config.openapi_config = document_key(app_config.openapi_config, self.installation.gate)
+            app_config.openapi_config = document_key(
+                app_config.openapi_config,
+                self.installation.gate,
+                # A guard of the application's holds for its pages too, and there is nobody on exempt routes to pass it.
+                opens_pages=all(rule_of(guard) == NO_RULE for guard in app_config.guards),
+            )
         # Last, because the application's own shutdown may still want to make a call.
         app_config.on_shutdown.append(self.installation.aclose)
         return app_config
@@ -92,7 +98,8 @@ class TurnpikePlugin(InitPlugin, CLIPlugin, ReceiveRoutePlugin):
         """Take note of what a new route says of itself, and check it.
 
         Raises:
-            ConfigurationError: if the route names a limit that the settings do not have, or has a wrong ``opt`` flag.
+            ConfigurationError: if the route names a limit that the settings do not have, has a wrong ``opt`` flag, or
+                contradicts itself.
         """
         gate = self.installation.gate
         for handler in handlers_of(route):
@@ -125,7 +132,6 @@ def _provide_context() -> LLMRequestContext:
 
 def _respond(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     problem = problem_from(error)
-    if problem is None:
-        raise error
+    assert problem is not None
     headers = problem.response_headers
     return Response(problem.body, status_code=problem.status, headers=headers, media_type=headers["Content-Type"])

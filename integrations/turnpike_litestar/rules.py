@@ -1,6 +1,7 @@
 """What the layers of a route say about it: by decorators, by guards and by ``opt`` flags.
 
-Flags are inherited as Litestar merges ``opt``: the layer closest to the handler wins. Decorators and guards add up.
+Flags are inherited as Litestar merges ``opt``: the layer closest to the handler wins. Decorators and guards add up. What
+contradicts itself is refused where the application is made, for either reading would surprise somebody.
 """
 
 from __future__ import annotations
@@ -39,14 +40,23 @@ def row_of(route: BaseRoute, handler: BaseRouteHandler) -> RouteRow:
     """Return what is known of ``handler`` on ``route``.
 
     Raises:
-        ConfigurationError: if an ``opt`` flag of Turnpike's is unknown or has a wrong value.
+        ConfigurationError: if an ``opt`` flag of Turnpike's is unknown or has a wrong value, or a route that needs no key
+            has limits or scopes.
     """
     layers = handler.ownership_layers
     guards = [guard for layer in layers for guard in layer.guards or ()]
     function = _function(handler)
     marked = [*layers, *guards, getattr(function, "__self__", None), function]
-    rule = merged(_rule_of_flags(handler.opt, route.path_format), *map(rule_of, marked))
-    return RouteRow(_methods(handler), route.path_format, rule)
+    template = route.path_format
+    rule = merged(_rule_of_flags(handler.opt, template), *map(rule_of, marked))
+    if rule.exempt and (rule.limits or rule.scopes):
+        named = ", ".join((*rule.limits, *rule.scopes))
+        raise ConfigurationError(
+            f"Route '{template}' is exempt, so that nobody is known there who could be counted or have scopes, and its "
+            f"layers name limits or scopes for it: {named}. Take one of them back. A layer below takes a flag back with "
+            f'opt={{"{EXEMPT}": False}}, {{"{LIMIT}": []}} or {{"{SCOPES}": []}}; decorators and guards add up.'
+        )
+    return RouteRow(_methods(handler), template, rule)
 
 
 def _methods(handler: BaseRouteHandler) -> tuple[str, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from litestar import Litestar
 from litestar.testing import TestClient
 
+from turnpike.boundary.admission import Gate
 from turnpike.gateway.client import Gateway
+from turnpike.settings import Settings
 from turnpike.testing.fake_provider import FakeAnswer, FakeProvider, FakeRequest
 from turnpike_litestar import DepGateway, TurnpikePlugin
 
@@ -27,6 +30,14 @@ KEYS = [
 
 def whoever_asks(request: FakeRequest) -> FakeAnswer:
     return FakeAnswer(chunks=(f"{request.context.tenant_id} ", "said so"))
+
+
+class StoppedClock:
+    def monotonic(self) -> float:
+        return 1_000.0
+
+    def time(self) -> float:
+        return 1_700_000_000.0
 
 
 class Bench:
@@ -49,9 +60,16 @@ class Bench:
         """An application with the plugin, whose own middleware, guards and so on are ``options``."""
         return Litestar(list(handlers), plugins=[plugin or self.plugin()], **options)
 
-    def plugin(self, settings: dict[str, Any] | None = None, **options: Any) -> TurnpikePlugin:
-        """A plugin over this gateway; ``settings`` are laid over those of the bench."""
-        return TurnpikePlugin({**self.settings, **(settings or {})}, gateway=self.gateway, **options)
+    def plugin(
+        self, settings: dict[str, Any] | None = None, *, identify: Callable[[Any], Any] | None = None
+    ) -> TurnpikePlugin:
+        """A plugin over this gateway, for which no time passes; ``settings`` are laid over those of the bench."""
+        gate = Gate(
+            Settings.from_dict({**self.settings, **(settings or {})}),
+            clock=StoppedClock(),
+            has_other_identities=identify is not None,
+        )
+        return TurnpikePlugin(gateway=self.gateway, gate=gate, identify=identify)
 
     def calls(self) -> list[dict[str, Any]]:
         """The lines of the ledger."""

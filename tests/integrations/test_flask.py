@@ -12,7 +12,15 @@ import pytest
 
 pytest.importorskip("flask", reason="needs flask: install turnpike[flask]")
 
-from flask import Flask, Response, after_this_request, copy_current_request_context, request, stream_with_context
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    after_this_request,
+    copy_current_request_context,
+    request,
+    stream_with_context,
+)
 from flask.views import MethodView
 from werkzeug.test import create_environ, run_wsgi_app
 
@@ -297,6 +305,14 @@ def test_an_applications_handler_of_all_errors_leaves_turnpikes_alone(
     assert service.client().get("/wrong").status_code == 400
     assert service.client({}).get("/wrong").status_code == 401
     assert service.client().get("/own").status_code == 418
+
+
+def test_a_blueprints_handler_of_all_errors_comes_first_as_always_in_flask(app: Flask, service: Service) -> None:
+    blueprint = Blueprint("pages", __name__)
+    blueprint.get("/page", endpoint="page")(lambda: "never")
+    blueprint.errorhandler(Exception)(lambda _error: ("oops", 418))
+    app.register_blueprint(blueprint)
+    assert service.client({}).get("/page").status_code == 418
 
 
 def test_an_application_may_render_turnpikes_errors_itself(app: Flask, service: Service) -> None:

@@ -455,7 +455,7 @@ def test_exception_handlers_of_the_applications_own_are_left_to_it(bench: Bench)
 @limit("chat")
 async def talk(socket: WebSocket[Any, Any, Any], gateway: DepGateway, llm_context: DepContext) -> None:
     await socket.accept()
-    async for message in socket.iter_data():
+    async for message in socket.iter_data("text"):
         answer = await gateway.call(message, tier="cheap")
         await socket.send_text(f"{llm_context.caller_id}: {answer.text}")
 

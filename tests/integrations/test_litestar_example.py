@@ -85,9 +85,16 @@ def test_it_is_ready_once_it_has_started(app: Litestar) -> None:
         assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_it_answers_without_having_been_started(app: Litestar, simulator: Simulator, environment: Path) -> None:
+def test_its_routes_work_before_it_has_started(app: Litestar) -> None:
+    answer = client_of(app).post("/classify-complexity", json={"message": "What is a turnpike?"})
+    assert answer.json() == {"complexity": "simple", "recommended_tier": "cheap", "needs_escalation": False}
+
+
+def test_an_answer_is_attributed_to_the_key_and_to_the_route(
+    client: TestClient[Any], simulator: Simulator, environment: Path
+) -> None:
     simulator.script(Behaviour(text="A gate on a road."))
-    answer = client_of(app).post("/answer-routed", json={"message": "What is a turnpike?"}).json()
+    answer = client.post("/answer-routed", json={"message": "What is a turnpike?"}).json()
     assert (answer["answer"], answer["tenant"], answer["caller"]) == ("A gate on a road.", "acme", "web")
     (call,) = calls(environment)
     assert (call["tenant_id"], call["route"], call["status"]) == ("acme", "/answer-routed", "success")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -119,23 +119,23 @@ def test_marks_hold_on_every_kind_of_websocket_handler(bench: Bench) -> None:
         path = "/class"
 
         @requires("reports:read")
-        async def on_receive(self, data: str) -> str:  # type: ignore[override]
+        async def on_receive(self, data: str) -> str:
             return data
 
     @requires("reports:read")
     class MarkedListener(WebsocketListener):
         path = "/marked-class"
 
-        async def on_receive(self, data: str) -> str:  # type: ignore[override]
+        async def on_receive(self, data: str) -> str:
             return data
 
     @websocket_stream("/stream")
     @requires("reports:read")
-    async def stream() -> AsyncIterator[str]:
+    async def stream() -> AsyncGenerator[str, None]:
         yield "x"
 
-    paths = ("/plain", "/listener", "/class", "/marked-class")
-    client = client_of(bench.app(plain, listener, Listener, MarkedListener))
+    paths = ("/plain", "/listener", "/class", "/marked-class", "/stream")
+    client = client_of(bench.app(plain, listener, Listener, MarkedListener, stream))
     for path in paths:
         with pytest.raises(WebSocketDisconnect, match="Scope denied"), client.websocket_connect(path):
             pass
@@ -154,11 +154,37 @@ def test_a_guard_holds_for_its_layer_and_below(bench: Bench) -> None:
     assert client_of(app, {}).options("/reports").status_code == 204
 
 
-def test_nobody_has_the_scopes_of_a_guard_on_an_exempt_route(bench: Bench) -> None:
-    app = bench.app(
-        get("/open", turnpike_exempt=True)(chat.fn), guards=[requires_scopes("reports:read")], openapi_config=None
-    )
-    assert client_of(app, AUDITOR).get("/open").status_code == 403
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"guards": [requires_scopes("reports:read")]},
+        {"opt": {"turnpike_scopes": "reports:read"}},
+        {"opt": {"turnpike_limit": ["chat"]}},
+    ],
+)
+def test_a_route_that_is_exempt_and_demands_something_is_an_error(bench: Bench, said: dict[str, Any]) -> None:
+    @get("/open")
+    @exempt
+    async def handler() -> None: ...
+
+    with pytest.raises(ConfigurationError, match=r"'/v1/open' is exempt.*: (reports:read|chat)\. Take"):
+        bench.app(Router("/v1", route_handlers=[handler], **said))
+
+
+def test_a_flag_can_be_taken_back_below(bench: Bench) -> None:
+    @get("/open", opt={"turnpike_limit": [], "turnpike_scopes": []})
+    @exempt
+    async def handler() -> None: ...
+
+    app = bench.app(handler, chat, opt={"turnpike_limit": "chat", "turnpike_scopes": "reports:read"})
+    nobody = client_of(app, {})
+    assert [nobody.get(path).status_code for path in ("/open", "/schema", "/chat")] == [200, 200, 401]
+    assert [client_of(app, who).get("/chat").status_code for who in (ACME, AUDITOR)] == [403, 200]
+
+
+def test_a_guard_of_the_application_holds_for_the_pages_of_its_document_too(bench: Bench) -> None:
+    app = bench.app(chat, guards=[requires_scopes("reports:read")])
+    assert [client_of(app, who).get("/schema").status_code for who in ({}, ACME, AUDITOR)] == [401, 403, 200]
 
 
 def test_a_guard_of_the_applications_own_may_ask_ours(bench: Bench) -> None:
@@ -264,7 +290,7 @@ own_warnings = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 def run(app: Litestar, *words: str) -> str:
     env = LitestarEnv(app_path="app:app", app=app, cwd=Path.cwd())
-    litestar_group._prepare_done = False  # type: ignore[attr-defined]
+    litestar_group._prepare_done = False
     return CliRunner().invoke(litestar_group, words, obj=env, catch_exceptions=False).output
 
 
@@ -349,6 +375,15 @@ def test_the_gateway_that_the_plugin_makes_is_closed_after_the_applications_own_
     with client_of(app):
         pass
     assert order == ["started", "lifespan over", "stopped", "gateway closed"]
+
+
+def test_one_plugin_may_serve_several_applications(bench: Bench) -> None:
+    plugin = bench.plugin()
+    apps = [bench.app(chat, plugin=plugin) for _ in range(2)]
+    assert [client_of(app).get("/chat").headers["ratelimit"] for app in apps] == [
+        '"default";r=59;t=60',
+        '"default";r=58;t=60',
+    ]
 
 
 def test_a_gateway_of_ones_own_is_not_closed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
