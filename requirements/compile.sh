@@ -17,15 +17,16 @@ unset "${!PIP_@}" "${!UV_@}"
 export UV_NO_CONFIG=1 PIP_CONFIG_FILE=/dev/null
 
 options=(
-    --universal --python-version 3.11 --generate-hashes
+    --universal --generate-hashes
     --no-header --no-emit-index-url --no-emit-find-links --quiet
 )
 if [[ ${1:-} == --upgrade ]]; then options+=(--upgrade); fi
 
+oldest_python=3.11
 pin() { # pin <file> <what uv should resolve...>
     local target=requirements/$1
     shift
-    "$uv" pip compile "${options[@]}" "$@" --output-file "$target"
+    "$uv" pip compile "${options[@]}" --python-version "$oldest_python" "$@" --output-file "$target"
     if grep -nE '://|^ *(-i|-f|--index-url|--extra-index-url|--find-links)\b' "$target"; then
         echo "$target: the lines above name an index or a file" >&2
         exit 1
@@ -40,15 +41,22 @@ project() { # project <file> <extra,extra> <group,group> [option...]: the distri
     pin "$file" pyproject.toml "${extras[@]}" "${groups[@]}" "${@:4}"
 }
 
-without_framework=openai,anthropic,aiohttp,otel,cli,testing
+without_framework=openai,anthropic,aiohttp,otel,redis,tokens,cli,testing
 
 project demo.txt demo ""
 project core.txt $without_framework tests
 project sdk-previous.txt $without_framework tests,sdk-previous
-project fastapi.txt all tests
+# Each framework by itself, so that an adapter cannot lean on another one's; and all of them with the servers.
+project fastapi.txt fastapi,openai,anthropic,redis,cli,testing tests
+project flask.txt flask,openai,anthropic,redis,cli,testing tests
+project litestar.txt litestar,openai,anthropic,redis,cli,testing tests
+project django.txt django,openai,anthropic,redis,cli,testing tests
+project django-52.txt django,openai,anthropic,redis,cli,testing tests,django-52
+oldest_python=3.12 project django-60.txt django,openai,anthropic,redis,cli,testing tests,django-60
+project frameworks.txt all tests,servers
 # The oldest release of each direct dependency that pyproject.toml admits, with the newest of what those bring along.
-project fastapi-lowest.txt all tests --resolution lowest-direct
-project typing.txt all tests,typing
+project lowest.txt all tests,servers --resolution lowest-direct
+project typing.txt all tests,servers,typing
 project dev.txt all dev
 # These two stand beside the project and install none of its dependencies.
 pin lint.txt --group lint
