@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from turnpike.boundary.asking import Question
 from turnpike.boundary.keys import KeyStore, KeyStores, Principal, SettingsKeyStore, is_key
@@ -84,7 +85,8 @@ class Gate:
         """The limits that requests are counted against."""
         store = key_store if key_store is not None else _key_store(settings, clock)
         self._find: Question[str, Principal | None] | None = None if store is None else Question(store, "find")
-        self._take: Question[Sequence[Limit], Verdict] = Question(quota or _quota(settings, clock), "take")
+        self._own_quota: Any = _quota(settings, clock) if quota is None else None
+        self._take: Question[Sequence[Limit], Verdict] = Question(quota or self._own_quota, "take")
         self._exempt = frozenset(settings.exempt)
         self._clock = clock
         self._passes_uncounted = settings.on_quota_failure == "open"
@@ -173,6 +175,17 @@ class Gate:
         if rule.scopes:
             self.check_scopes(admission, rule.scopes)
         return admission
+
+    def close(self) -> None:
+        """Give back the connections of a quota store that the gate made. It stays usable."""
+        if (close := getattr(self._own_quota, "close", None)) is not None:
+            close()
+
+    async def aclose(self) -> None:
+        """Do what ``close`` does, and give back those of this event loop."""
+        if (aclose := getattr(self._own_quota, "aclose", None)) is not None:
+            await aclose()
+        self.close()
 
     # ---------------------------------------------------------------------------------------------------- identity
 

@@ -172,14 +172,16 @@ class Installation:
         return found
 
     async def aclose(self) -> None:
-        """Close the gateway, unless the application gave it."""
+        """Close what was made here: not a gateway or a quota store that the application gave."""
         if self._owns_gateway:
             await self.gateway.aclose()
+        await self.gate.aclose()
 
     def close(self) -> None:
         """Do what ``aclose`` does for synchronous code."""
         if self._owns_gateway:
             self.gateway.close()
+        self.gate.close()
 
 
 def _discard(awaitable: Any) -> None:

@@ -416,3 +416,23 @@ def test_a_service_that_is_closed_then_answers_503_and_says_when_to_come_back() 
     assert problem.headers["Retry-After"] == "1"
     assert b"cannot count requests" in problem.body
     assert b"internal" not in problem.body
+
+
+@pytest.mark.anyio
+async def test_a_quota_store_of_ones_own_is_left_open_and_the_gates_is_closed() -> None:
+    class Closable(FakeQuota):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    own = Closable([])
+    gate = Gate(Settings(), quota=own)
+    gate.close()
+    await gate.aclose()
+    assert own.closed == 0
+    made = make_gate()
+    made._own_quota = Closable([])
+    made.close()
+    await made.aclose()
+    assert made._own_quota.closed == 2
