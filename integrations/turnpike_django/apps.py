@@ -12,9 +12,9 @@ __all__ = ["TurnpikeConfig"]
 class TurnpikeConfig(AppConfig):
     """Turnpike in the project."""
 
-    name = "turnpike_django"
-    verbose_name = "Turnpike"
-    default_auto_field = "django.db.models.BigAutoField"
+    name: str = "turnpike_django"
+    verbose_name: str = "Turnpike"
+    default_auto_field: str = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         """Register the checks and the receiver."""

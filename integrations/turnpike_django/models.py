@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -21,11 +21,11 @@ class Spend(models.Model):
 
     tenant: models.CharField[str, str] = models.CharField(max_length=200, primary_key=True)
 
-    objects = _NoRows()
+    objects: ClassVar[_NoRows] = _NoRows()
 
     class Meta:  # noqa: D106
-        managed = False
-        default_permissions = ("view",)
-        base_manager_name = "objects"
-        verbose_name = "spend by tenant"
-        verbose_name_plural = "spend by tenant"
+        managed: bool = False
+        default_permissions: tuple[str, ...] = ("view",)
+        base_manager_name: str = "objects"
+        verbose_name: str = "spend by tenant"
+        verbose_name_plural: str = "spend by tenant"

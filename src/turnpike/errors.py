@@ -183,14 +183,19 @@ class QuotaUnavailableError(TurnpikeError):
     http_status = 503
     problem = "quota-unavailable"
     title = "Requests cannot be counted at the moment"
-    public_detail = "The service cannot count requests at the moment, and lets none pass uncounted. Try again later."
+    public_detail: ClassVar[str | None] = "The service cannot count requests at the moment, and lets none pass uncounted. Try again later."
 
 
 class LedgerError(TurnpikeError, OSError):
-    """The ledger cannot be opened; raised before anything is sent."""
+    """The ledger cannot be opened; raised before anything is sent. With ``on_ledger_error = "raise"`` also after a call.
+
+    Attributes:
+        result: the answer of the call whose line could not be written, which was paid for.
+    """
 
     problem = "ledger-unavailable"
     title = "The ledger cannot be opened"
+    result: Any = None
 
 
 class CallCancelledError(TurnpikeError):

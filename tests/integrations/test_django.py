@@ -4,6 +4,8 @@ the contract's; this is what only Django has."""
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -438,6 +440,13 @@ def test_djangos_test_client_needs_nothing_special(bench: Bench) -> None:
         streamed = client.get("/stream", headers={"x-api-key": "k-acme"})
         assert b"".join(streamed.streaming_content) == b"acme said so"  # type: ignore[attr-defined]
     assert current_binding() is None
+
+
+def test_without_django_the_package_says_what_to_install() -> None:
+    code = "import sys; sys.modules['django'] = None; import turnpike_django"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtraError" in done.stderr
+    assert "pip install 'turnpike[django]'" in done.stderr
 
 
 def test_a_view_called_by_hand_reads_what_the_test_puts_there() -> None:

@@ -6,7 +6,7 @@ It is in no message, session, log entry or table, because each of those would ke
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -55,11 +55,20 @@ class APIKeyForm(Form):
 class APIKeyAdmin(Base):
     """Issue, change, rotate and revoke keys."""
 
-    form = APIKeyForm
-    list_display = ("id", "tenant", "caller", "status", "scopes", "rate_limit", "created_at", "expires_at")
-    list_filter = (StatusFilter, "environment")
-    search_fields = ("id", "tenant", "caller", "note")
-    actions = ("rotate", "revoke")
+    form: type[APIKeyForm] = APIKeyForm
+    list_display: tuple[str, ...] = (
+        "id",
+        "tenant",
+        "caller",
+        "status",
+        "scopes",
+        "rate_limit",
+        "created_at",
+        "expires_at",
+    )
+    list_filter: ClassVar[tuple[Any, ...]] = (StatusFilter, "environment")
+    search_fields: ClassVar[tuple[str, ...]] = ("id", "tenant", "caller", "note")
+    actions: tuple[str, ...] = ("rotate", "revoke")
     _given = ("tenant", "caller", "environment")
     _editable = ("scopes", "rate_limit", "expires_at", "note")
     _known = ("id", "status", "created_at", "created_by", "revoked_at", "replaced_by")

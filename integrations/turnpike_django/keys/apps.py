@@ -10,7 +10,7 @@ __all__ = ["KeysConfig"]
 class KeysConfig(AppConfig):
     """API keys in the database."""
 
-    name = "turnpike_django.keys"
-    label = "turnpike_keys"
-    verbose_name = "Turnpike keys"
-    default_auto_field = "django.db.models.BigAutoField"
+    name: str = "turnpike_django.keys"
+    label: str = "turnpike_keys"
+    verbose_name: str = "Turnpike keys"
+    default_auto_field: str = "django.db.models.BigAutoField"

@@ -18,8 +18,8 @@ __all__ = ["StatusFilter"]
 class StatusFilter(SimpleListFilter):
     """Whether a key is accepted."""
 
-    title = "status"
-    parameter_name = "status"
+    title: str = "status"
+    parameter_name: str = "status"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> list[tuple[str, str]]:
         """Return the choices."""

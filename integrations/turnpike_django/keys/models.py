@@ -67,11 +67,14 @@ class APIKey(models.Model):
     objects: ClassVar[APIKeyManager] = APIKeyManager()
 
     class Meta:  # noqa: D106
-        verbose_name = "API key"
-        ordering = ("-created_at", "id")
+        verbose_name: str = "API key"
+        ordering: tuple[str, ...] = ("-created_at", "id")
         # Without "delete": a revoked key stays, so that the ledger's callers can be looked up.
-        default_permissions = ("add", "change", "view")
-        permissions = (("rotate_apikey", "Can rotate API key"), ("revoke_apikey", "Can revoke API key"))
+        default_permissions: tuple[str, ...] = ("add", "change", "view")
+        permissions: tuple[tuple[str, str], ...] = (
+            ("rotate_apikey", "Can rotate API key"),
+            ("revoke_apikey", "Can revoke API key"),
+        )
 
     if TYPE_CHECKING:
         replaced_by_id: str | None

@@ -1,18 +1,20 @@
 """The permission to see spend; it makes no table."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from django.db import migrations, models
+from django.db.migrations.operations.base import Operation
 
 
 class Migration(migrations.Migration):
     """First version."""
 
-    initial = True
+    initial: ClassVar[bool | None] = True
 
-    dependencies: ClassVar = []
+    dependencies: ClassVar[Sequence[tuple[str, str]]] = ()
 
-    operations: ClassVar = [
+    operations: ClassVar[Sequence[Operation]] = (
         migrations.CreateModel(
             name="Spend",
             fields=[("tenant", models.CharField(max_length=200, primary_key=True, serialize=False))],
@@ -24,4 +26,4 @@ class Migration(migrations.Migration):
                 "base_manager_name": "objects",
             },
         ),
-    ]
+    )

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -21,7 +22,7 @@ class Happenings:
     """A lock, and those who wait for something that changes under it."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock: AbstractContextManager[bool] = threading.RLock()
         self._waiting: list[tuple[Callable[[], bool], Future[None]]] = []
 
     def changed(self) -> None:

@@ -1,10 +1,12 @@
 """The table of API keys."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
+from django.db.migrations.operations.base import Operation
 
 from turnpike_django.keys.validators import validate_rate_limit, validate_scopes, validate_text
 
@@ -12,11 +14,11 @@ from turnpike_django.keys.validators import validate_rate_limit, validate_scopes
 class Migration(migrations.Migration):
     """First version."""
 
-    initial = True
+    initial: ClassVar[bool | None] = True
 
-    dependencies: ClassVar = [migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+    dependencies: ClassVar[Sequence[tuple[str, str]]] = (migrations.swappable_dependency(settings.AUTH_USER_MODEL),)
 
-    operations: ClassVar = [
+    operations: ClassVar[Sequence[Operation]] = (
         migrations.CreateModel(
             name="APIKey",
             fields=[
@@ -112,4 +114,4 @@ class Migration(migrations.Migration):
                 "default_permissions": ("add", "change", "view"),
             },
         ),
-    ]
+    )

@@ -9,7 +9,7 @@ class HandClock:
     """A clock that only the case moves."""
 
     def __init__(self) -> None:
-        self.now_s = 1_000.0
+        self.now_s: float = 1_000.0
 
     def monotonic(self) -> float:
         """Seconds that only ``advance`` adds to."""

@@ -49,7 +49,7 @@ class HttpExchange:
         self._task: asyncio.Task[None] | None = None
         self.response: Future[Response] = Future()
         """The whole response, once the application has returned."""
-        self.status = 0
+        self.status: int = 0
         self.headers: tuple[tuple[str, str], ...] = ()
 
     # ------------------------------------------------------------------------------------------- server's side
