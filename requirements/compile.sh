@@ -50,9 +50,9 @@ project sdk-previous.txt $without_framework tests,sdk-previous
 project fastapi.txt fastapi,openai,anthropic,redis,cli,testing tests
 project flask.txt flask,openai,anthropic,redis,cli,testing tests
 project litestar.txt litestar,openai,anthropic,redis,cli,testing tests
-project django.txt django,openai,anthropic,redis,cli,testing tests
-project django-52.txt django,openai,anthropic,redis,cli,testing tests,django-52
-oldest_python=3.12 project django-60.txt django,openai,anthropic,redis,cli,testing tests,django-60
+project django.txt django,openai,anthropic,redis,cli,testing tests,postgresql
+project django-52.txt django,openai,anthropic,redis,cli,testing tests,postgresql,django-52
+oldest_python=3.12 project django-60.txt django,openai,anthropic,redis,cli,testing tests,postgresql,django-60
 project frameworks.txt all tests,servers
 # The oldest release of each direct dependency that pyproject.toml admits, with the newest of what those bring along.
 project lowest.txt all tests,servers --resolution lowest-direct

@@ -16,11 +16,9 @@ from django.apps import apps
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
 
-from turnpike.boundary.admission import Gate
+from turnpike.boundary.admission import Gate, key_store_of
 from turnpike.boundary.installation import Installation
-from turnpike.boundary.issued_keys import IssuedKeyStore
-from turnpike.boundary.key_file import KeyFile
-from turnpike.boundary.keys import KeyStore, KeyStores, SettingsKeyStore
+from turnpike.boundary.keys import KeyStores
 from turnpike.errors import SettingsError
 from turnpike.fork import reset_in_child
 from turnpike.gateway.client import Gateway
@@ -83,18 +81,9 @@ def build_gate(settings: Settings) -> Gate:
     if store is None and apps.is_installed(KEYS_APP):
         from turnpike_django.keys.store import DatabaseKeyStore
 
-        store = KeyStores([*_stores_of(settings), DatabaseKeyStore()])
+        written = key_store_of(settings)
+        store = DatabaseKeyStore() if written is None else KeyStores([written, DatabaseKeyStore()])
     return Gate(settings, key_store=store, has_other_identities=part("IDENTIFY") is not None)
-
-
-def _stores_of(settings: Settings) -> list[KeyStore]:
-    stores: list[KeyStore] = []
-    if settings.api_keys:
-        stores.append(SettingsKeyStore(settings.api_keys))
-    if settings.key_file is not None:
-        key_file = KeyFile(settings.key_file, settings.key_peppers)
-        stores.append(IssuedKeyStore(key_file, key_file.peppers))
-    return stores
 
 
 def _written() -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 
 from turnpike.boundary.admission import Headers
 from turnpike.boundary.asgi import request_scope
+from turnpike.boundary.installation import Installation
 from turnpike.boundary.problem import Problem, problem_from
 from turnpike.boundary.scope import CLIENT_DISCONNECTED, REQUEST_FAILED, RequestScope
 from turnpike.boundary.wsgi import headers_of
@@ -107,7 +108,9 @@ class TurnpikeMiddleware:
         rule = rule_for(view, method, route, found.settings)
         admit: Any = found.admit_async if may_wait else found.admit
         try:
-            pending = admit(scope, Sender(request, may_wait), _headers(request), route=route, method=method, rule=rule)
+            pending = admit(
+                scope, Sender(request, may_wait), _headers(request, found), route=route, method=method, rule=rule
+            )
             context: LLMRequestContext = await pending if may_wait else pending
         except Exception as error:
             problem = problem_from(error)
@@ -136,10 +139,12 @@ def _outer_scope(request: HttpRequest) -> RequestScope | None:
     return request_scope(asgi_scope)
 
 
-def _headers(request: HttpRequest) -> Headers:
+def _headers(request: HttpRequest, found: Installation) -> Headers:
     # ASGI has every header as it was sent; WSGI has one value for each name.
     asgi_scope = getattr(request, "scope", None)
-    return headers_of(request.META) if asgi_scope is None else cast("Headers", asgi_scope["headers"])
+    if asgi_scope is not None:
+        return cast("Headers", asgi_scope["headers"])
+    return headers_of(request.META, found.gate.key_header)
 
 
 async def _send(signal: Signal, may_wait: bool, **sent: Any) -> None:

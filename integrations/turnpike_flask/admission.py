@@ -37,10 +37,11 @@ def admit() -> None:
         return
     scope = _scope_of(asked)
     try:
-        context = installation_of(app).admit(
+        found = installation_of(app)
+        context = found.admit(
             scope,
             asked,
-            headers_of(asked.environ),
+            headers_of(asked.environ, found.gate.key_header),
             route=route.rule,
             method=asked.method,
             rule=rule_of_route(app, route.endpoint, asked.method),

@@ -72,7 +72,8 @@ class Bench:
         return TurnpikePlugin(gateway=self.gateway, gate=gate, identify=identify)
 
     def calls(self) -> list[dict[str, Any]]:
-        """The lines of the ledger."""
+        """The lines of the ledger, those that still waited to be written included."""
+        self.gateway.close()
         return [json.loads(line) for line in self.ledger.read_text("utf-8").splitlines()]
 
     @property

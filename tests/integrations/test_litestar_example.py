@@ -165,9 +165,9 @@ async def test_a_client_that_leaves_in_mid_stream_is_on_the_ledger(
         "headers": [(b"x-api-key", b"k-acme"), (b"content-type", b"application/json")],
     }
     await app(scope, receive, send)  # type: ignore[arg-type]
+    await app.plugins.get(TurnpikePlugin).gateway.aclose()
     (call,) = calls(environment)
     assert (call["status"], call["tenant_id"], call["finish_reason"]) == ("cancelled", "acme", "client_disconnected")
-    await app.plugins.get(TurnpikePlugin).gateway.aclose()
 
 
 def test_the_litestar_command_finds_it_and_shows_its_routes(environment: Path) -> None:

@@ -140,10 +140,10 @@ def run(stack: str, requests: int, tenants: int, folder: Path, *, seed: int = 1)
     with serving(server, stack, folder, TURNPIKE_TEST_TENANTS=str(tenants)) as running:
         asyncio.run(_send_all(outcome, running.port, random.Random(seed), tenants, described))
         running.stop()  # background work has ended when the server has
-    for line in ledger_of(folder).open("rb"):
-        entry = json.loads(line)
-        outcome.unattributed += not entry["attributed"]
-        outcome.written[entry["tenant_id"], entry.get("caller_id", ""), entry["route"]] += 1
+    with ledger_of(folder).open("rb") as lines:
+        for entry in map(json.loads, lines):
+            outcome.unattributed += not entry["attributed"]
+            outcome.written[entry["tenant_id"], entry.get("caller_id", ""), entry["route"]] += 1
     outcome.seconds = time.monotonic() - begun
     return outcome
 

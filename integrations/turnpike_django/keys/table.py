@@ -40,7 +40,9 @@ class KeyTable:
 
     def list(self) -> tuple[KeyRecord, ...]:
         """Return all records, in the order in which they were created."""
-        return tuple(key.to_record() for key in APIKey.objects.order_by("created_at", "id").iterator())
+        # A key stands before the one that replaced it, even if both were made in the same second.
+        oldest_first = APIKey.objects.order_by("created_at", "-replaced_by", "id")
+        return tuple(key.to_record() for key in oldest_first.iterator())
 
     def revoke(self, key_id: str) -> KeyRecord:
         """Revoke a key for good.

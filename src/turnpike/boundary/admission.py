@@ -27,7 +27,7 @@ from turnpike.frozen import EMPTY
 from turnpike.gateway.effects import run_sync
 from turnpike.settings import Settings
 
-__all__ = ["Admission", "Gate", "Headers"]
+__all__ = ["Admission", "Gate", "Headers", "key_store_of"]
 
 Headers = Mapping[str, str] | Iterable[tuple[bytes | str, bytes | str]]
 """Request headers as ASGI's pairs of bytes, as pairs of text, or as a mapping."""
@@ -83,10 +83,10 @@ class Gate:
         """Name of the header that holds the key."""
         self.limits: RequestLimits = RequestLimits(settings)
         """The limits that requests are counted against."""
-        store = key_store if key_store is not None else _key_store(settings, clock)
+        store = key_store if key_store is not None else key_store_of(settings, clock)
         self._find: Question[str, Principal | None] | None = None if store is None else Question(store, "find")
         self._own_quota: Any = _quota(settings, clock) if quota is None else None
-        self._take: Question[Sequence[Limit], Verdict] = Question(quota or self._own_quota, "take")
+        self._take: Question[Sequence[Limit], Verdict] = Question(self._own_quota if quota is None else quota, "take")
         self._exempt = frozenset(settings.exempt)
         self._clock = clock
         self._passes_uncounted = settings.on_quota_failure == "open"
@@ -257,7 +257,13 @@ class Gate:
             _LOG.warning("Requests %s (on_quota_failure): %s", what, error)
 
 
-def _key_store(settings: Settings, clock: Clock) -> KeyStore | None:
+def key_store_of(settings: Settings, clock: Clock = SYSTEM_CLOCK) -> KeyStore | None:
+    """Return where the settings' ``api_keys`` and the keys of ``key_file`` are looked up; ``None`` if there are neither.
+
+    Raises:
+        SettingsError: naming the entry that is wrong.
+        ConfigurationError: if the key file is there and cannot be used.
+    """
     stores: list[KeyStore] = []
     if settings.api_keys:
         stores.append(SettingsKeyStore(settings.api_keys))

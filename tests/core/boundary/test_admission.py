@@ -15,6 +15,7 @@ from turnpike.boundary.keys import KeyStores, Principal
 from turnpike.boundary.problem import Problem
 from turnpike.boundary.rules import RouteRule
 from turnpike.context import LLMRequestContext
+from turnpike.control.memory_quota import MemoryQuota
 from turnpike.control.quota import Standing, Verdict
 from turnpike.errors import QuotaUnavailableError, SettingsError
 from turnpike.settings import RateLimit, Settings
@@ -436,3 +437,9 @@ async def test_a_quota_store_of_ones_own_is_left_open_and_the_gates_is_closed() 
     made.close()
     await made.aclose()
     assert made._own_quota.closed == 2
+
+
+def test_a_quota_store_that_has_counted_nothing_yet_is_the_one_that_is_used() -> None:
+    quota = MemoryQuota(ManualClock())
+    admit(Gate(Settings.from_dict({"api_keys": KEYS}), quota=quota), {"X-API-Key": "k-acme"})
+    assert len(quota) == 1

@@ -346,16 +346,16 @@ def test_a_cancelled_take_leaves_the_way_free(frail_redis: RedisProcess, clock: 
 
 def test_a_loop_that_was_held_up_takes_the_answer_that_came_meanwhile(redis: RedisProcess, clock: Clock) -> None:
     async def main() -> list[bool]:
-        quota = RedisQuota(redis.url, clock=clock, timeout_s=0.1)
+        quota = RedisQuota(redis.url, clock=clock, timeout_s=0.3)
         allowed = [(await quota.take_async(LIMITS)).allowed]
-        for steps in range(3):
+        for steps in range(1, 3):
             task = asyncio.create_task(quota.take_async(LIMITS))
             for _ in range(steps):
                 await asyncio.sleep(0)
-            held_up_until = time.monotonic() + 0.3
+            held_up_until = time.monotonic() + 0.5
             while time.monotonic() < held_up_until:
                 pass
             allowed.append((await task).allowed)
         return allowed
 
-    assert asyncio.run(main()) == [True] * 4
+    assert asyncio.run(main()) == [True] * 3

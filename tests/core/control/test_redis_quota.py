@@ -7,6 +7,7 @@ import contextvars
 import copy
 import gc
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -36,7 +37,9 @@ LONG_S = 30.0
 def run(code: str, *arguments: str) -> list[Any]:
     """Run ``code`` in an interpreter of its own, and return the JSON lines that it prints."""
     command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    # Not in development mode, where asyncio reports every step that a busy machine holds up.
+    environment = {**os.environ, "PYTHONDEVMODE": ""}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert not done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
