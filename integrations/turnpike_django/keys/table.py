@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from django.db.models import F
+
 from turnpike.boundary.issued_keys import IssuedKey, KeyRecord
 from turnpike.boundary.key_format import Environment
 from turnpike.errors import ConfigurationError
@@ -41,7 +43,7 @@ class KeyTable:
     def list(self) -> tuple[KeyRecord, ...]:
         """Return all records, in the order in which they were created."""
         # A key stands before the one that replaced it, even if both were made in the same second.
-        oldest_first = APIKey.objects.order_by("created_at", "-replaced_by", "id")
+        oldest_first = APIKey.objects.order_by("created_at", F("replaced_by_id").desc(nulls_last=True), "id")
         return tuple(key.to_record() for key in oldest_first.iterator())
 
     def revoke(self, key_id: str) -> KeyRecord:
