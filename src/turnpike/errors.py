@@ -183,7 +183,9 @@ class QuotaUnavailableError(TurnpikeError):
     http_status = 503
     problem = "quota-unavailable"
     title = "Requests cannot be counted at the moment"
-    public_detail: ClassVar[str | None] = "The service cannot count requests at the moment, and lets none pass uncounted. Try again later."
+    public_detail: ClassVar[str | None] = (
+        "The service cannot count requests at the moment, and lets none pass uncounted. Try again later."
+    )
 
 
 class LedgerError(TurnpikeError, OSError):
