@@ -179,11 +179,14 @@ def on_asgi(app: Any, path: str = "/items/7") -> Serve:
     loop = asyncio.new_event_loop()
     headers = [(b"host", b"service"), (b"accept", b"*/*"), (b"x-api-key", KEY.encode())]
 
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
     async def one() -> None:
         status: list[int] = []
+        unread = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if not unread:
+                await loop.create_future()  # the client stays: Django listens for its leaving until it has answered
+            return unread.pop()
 
         async def send(message: Any) -> None:
             if message["type"] == "http.response.start":
