@@ -26,7 +26,10 @@ def rule_of_route(app: Flask, endpoint: str, method: str) -> RouteRule:
     if _serves_static_files(endpoint, view):
         return RouteRule(exempt=True)
     said = [rule for each in _said_about(app, endpoint, view, method) if (rule := rule_of(each)) != NO_RULE]
-    return replace(merged(*said), exempt=said[0].exempt) if said else NO_RULE
+    if not said:
+        return NO_RULE
+    # What stands closest says whether the route is open, and nobody has scopes where it is.
+    return replace(merged(*said), exempt=True, scopes=()) if said[0].exempt else replace(merged(*said), exempt=False)
 
 
 def route_rows(app: Flask) -> Iterator[RouteRow]:

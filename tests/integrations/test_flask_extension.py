@@ -105,10 +105,11 @@ def test_the_marks_of_the_extension_are_those_of_every_stack() -> None:
     def view() -> str:
         return "hello"
 
-    marked = turnpike.limit("chat")(turnpike.requires("llm:call")(turnpike.exempt(view)))
+    marked = turnpike.limit("chat")(turnpike.requires("llm:call")(view))
     assert marked is view
-    assert rule_of(view) == RouteRule(exempt=True, limits=("chat",), scopes=("llm:call",))
-    assert rule_of(limit("chat")(requires("llm:call")(exempt(lambda: None)))) == rule_of(view)
+    assert rule_of(view) == RouteRule(limits=("chat",), scopes=("llm:call",))
+    assert rule_of(limit("chat")(requires("llm:call")(lambda: None))) == rule_of(view)
+    assert rule_of(turnpike.exempt(lambda: None)) == rule_of(exempt(lambda: None)) == RouteRule(exempt=True)
 
 
 def test_without_flask_the_extra_is_named() -> None:
